@@ -1,0 +1,37 @@
+# make repro: set up, replay every shipped case through every solver, write reports/latest/index.html
+# make test:  set up, lint, run all tests
+# Windows has no make: README.md gives the same commands for PowerShell.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+.PHONY: repro test lint bench report clean setup
+
+repro: $(VENV)/.ready
+	$(RUN) -m harness repro --out reports
+
+test: lint
+	$(RUN) -m pytest tests cases -n 2 --dist worksteal
+
+lint: $(VENV)/.ready-test
+	$(RUN) -m harness.lint
+
+bench: $(VENV)/.ready-test
+	$(RUN) benchmarks/isolation.py
+
+report: $(VENV)/.ready
+	$(RUN) -m harness report reports/latest
+
+clean:
+	rm -rf $(VENV) reports/*/ .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+setup: $(VENV)/.ready-test
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . && touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && touch $@

@@ -1,0 +1,93 @@
+"""What this machine is, asked of a child so that a broken torch or driver cannot take the harness with it.
+
+``python -m harness.environment`` prints the document. Nothing here fails: what cannot be read is reported as its error.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.process import child_environment
+
+PACKAGES = ("sim3solve", "torch", "numpy", "scipy", "pydantic", "safetensors", "pandas", "matplotlib", "cuda-core", "cuda-bindings", "lietorch", "pypose")  # fmt: skip
+
+
+def collect(timeout_s: float = 60.0) -> dict[str, Any]:
+    """The environment document. Never raises for what the child does."""
+    argv = [sys.executable, "-P", "-m", "harness.environment"]
+    try:
+        done = subprocess.run(argv, capture_output=True, timeout=timeout_s, env=child_environment(None), check=False)
+        document = json.loads(done.stdout)
+        assert isinstance(document, dict)
+        return document
+    except subprocess.TimeoutExpired:
+        problem = f"not known: asking took over {timeout_s:g} s"
+    except (OSError, ValueError, AssertionError):
+        problem = f"not known: the child ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}"
+    return _basics() | {"torch": problem, "cuda_available": None}
+
+
+def _basics() -> dict[str, Any]:
+    import psutil
+
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "os": platform.platform(), "python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total, "packages": packages, "git": _git(),
+    }  # fmt: skip
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git() -> str | None:
+    """The revision of the source tree this runs from, with a + when it was changed; None when it is no checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        ask = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _torch() -> dict[str, Any]:
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        return {"torch": f"cannot be imported: {error}", "cuda_available": False, "gpus": []}
+    gpus = []
+    try:
+        available = torch.cuda.is_available()
+        for index in range(torch.cuda.device_count() if available else 0):
+            device = torch.cuda.get_device_properties(index)
+            gpus.append(f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory >> 30} GiB")
+    except RuntimeError as error:
+        return {"torch": torch.__version__, "cuda_available": False, "cuda_error": str(error), "gpus": gpus}
+    return {"torch": torch.__version__, "cuda_build": torch.version.cuda, "cuda_available": available, "gpus": gpus}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_basics() | _torch()))  # noqa: T201

@@ -1,0 +1,1 @@
+"""Where cases come from: public data sets and made scenes."""

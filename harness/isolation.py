@@ -1,0 +1,87 @@
+"""One (case, solver, tool) in a process of its own: the job folder is written, the child run, its end classified."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.case import CaseDocument
+from harness.classify import classify
+from harness.jsonfile import write_json
+from harness.outcome import Outcome
+from harness.process import Launcher, worker_argv
+from harness.registry import SolverSpec
+from harness.worker_files import JOB, STDERR, STDOUT
+
+TOOLS = ("none",)
+KEPT_OUTPUT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may take. ``device`` is ``auto``, ``cpu`` or ``cuda[:i]``."""
+
+    timeout_s: float = 60.0
+    memory_limit_bytes: int | None = None
+    device: str = "auto"
+    fresh_interpreter: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to run."""
+
+    case_folder: Path
+    document: CaseDocument
+    solver: SolverSpec
+    tool: str = "none"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.document.id, self.solver.name, self.tool)
+
+    @property
+    def name(self) -> str:
+        """A file name of its own: readable, and never that of another task."""
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.solver.name).name)[:40]
+        if slug != self.solver.name:
+            slug += "-" + hashlib.sha256(self.solver.name.encode()).hexdigest()[:6]
+        return f"{self.document.id}__{slug}__{self.tool}"
+
+    def repeat(self, limits: Limits) -> str:
+        """The command that does it again."""
+        words = ["python", "-m", "harness", "replay", str(self.case_folder), "--solver", self.solver.name]
+        for option, value, default in (
+            ("--tool", self.tool, "none"),
+            ("--device", limits.device, "auto"),
+            ("--timeout", limits.timeout_s, Limits.timeout_s),
+            ("--memory-limit", limits.memory_limit_bytes, None),
+        ):
+            if value != default:
+                words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+        return shlex.join(words)
+
+
+def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
+    """Run one task with its files in ``folder``, which is emptied first. Never raises for anything the child does."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = {
+        "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
+        "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
+        "memory_limit_bytes": limits.memory_limit_bytes,
+    }  # fmt: skip
+    write_json(folder / JOB, job)
+    argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
+    ended = launcher.run(task.name, folder, argv, limits.timeout_s, limits.memory_limit_bytes)
+    case, solver, tool = task.key
+    outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=tool, repeat=task.repeat(limits))
+    for name, text in ((STDOUT, outcome.stdout), (STDERR, outcome.stderr)):
+        if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
+            (folder / name).write_text(text, encoding="utf-8")
+    return outcome

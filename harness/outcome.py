@@ -1,0 +1,151 @@
+"""What happened to one (case, solver, tool): a kind with the payload that kind must have. Data only."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Kind(str, Enum):
+    """How one replay ended."""
+
+    OK = "OK"  # a pose came back
+    SOLVER_STATUS = "SOLVER_STATUS"  # the solver said, by a status, that it has no pose
+    RAISED = "RAISED"  # a Python exception
+    CRASHED = "CRASHED"  # the process died: signal, NTSTATUS
+    CUDA_ERROR = "CUDA_ERROR"  # the CUDA driver or runtime reported an error
+    TIMEOUT = "TIMEOUT"  # ended by the harness at the time limit
+    FINDINGS = "FINDINGS"  # a sanitizer found something
+    INCONCLUSIVE = "INCONCLUSIVE"  # not enough evidence for any of the others
+    UNAVAILABLE = "UNAVAILABLE"  # could not be tried on this machine
+
+
+REQUIRED_PAYLOAD: dict[Kind, tuple[str, ...]] = {
+    Kind.OK: ("status",),
+    Kind.SOLVER_STATUS: ("status",),
+    Kind.RAISED: ("exception",),
+    Kind.CRASHED: ("exit",),
+    Kind.CUDA_ERROR: ("cuda",),
+    Kind.TIMEOUT: ("limit_s",),
+    Kind.FINDINGS: ("findings",),
+    Kind.INCONCLUSIVE: ("reason",),
+    Kind.UNAVAILABLE: ("reason",),
+}
+
+STAGES = ("spawned", "imported", "loaded", "context", "solving", "solved", "written")
+"""What a child journals, in order; ``iteration k`` lies between solving and solved."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How the operating system says a process ended. ``code`` as the OS gave it; ``name`` its decoded name."""
+
+    code: int
+    name: str
+    meaning: str
+    crashed: bool
+    signal: str | None = None
+
+
+@dataclass(frozen=True)
+class ExceptionInfo:
+    type: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class CudaError:
+    """A CUDA error by number and name. After a sticky one the process can do nothing more on the GPU."""
+
+    code: int
+    name: str
+    sticky: bool
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class IterationRecord:
+    cost: float
+    delta_norm: float
+    n_matches: int
+    T_CkCf: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One replay. Fields a kind needs are checked; the others are what evidence there was."""
+
+    case: str
+    solver: str
+    tool: str
+    kind: Kind
+    stage: str
+    seconds: float
+    repeat: str
+    exit: Exit | None = None
+    status: str | None = None
+    exception: ExceptionInfo | None = None
+    cuda: CudaError | None = None
+    limit_s: float | None = None
+    reason: str | None = None
+    findings: tuple[dict[str, Any], ...] = ()
+    iterations: int | None = None
+    cost: float | None = None
+    T_WCf: tuple[float, ...] | None = None
+    T_CkCf: tuple[float, ...] | None = None
+    trace: tuple[IterationRecord, ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)  # an op's result, the oracle's yardsticks
+    device: str | None = None
+    solve_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    stdout: str = ""
+    stderr: str = ""
+    faulthandler: str = ""
+    stages: tuple[tuple[str, float], ...] = ()  # (stage, seconds since the child was asked for)
+    judged: bool = True  # False for a baseline that claims no parity
+    parity: dict[str, Any] | None = None
+    expected: bool | None = None
+    verdict: str = ""
+
+    def __post_init__(self) -> None:
+        for name in REQUIRED_PAYLOAD[self.kind]:
+            if getattr(self, name) in (None, ()):
+                raise ValueError(f"an outcome {self.kind.value} needs {name}")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.case, self.solver, self.tool)
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form: the enumerated fields first, ``signal`` beside ``exit``."""
+        document = dataclasses.asdict(self)
+        document["outcome"] = document.pop("kind").value
+        document["signal"] = self.exit.signal if self.exit else None
+        return document
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Outcome:
+        """The reverse of ``to_json``. Raises KeyError, TypeError or ValueError on anything else."""
+        fields = dict(document)
+        fields.pop("signal")
+        fields["kind"] = Kind(fields.pop("outcome"))
+        for name, kind in (("exit", Exit), ("exception", ExceptionInfo), ("cuda", CudaError)):
+            if fields[name] is not None:
+                fields[name] = kind(**fields[name])
+        for name in ("cost", "seconds", "limit_s"):
+            fields[name] = None if fields[name] is None else float(fields[name])
+        for name in ("T_WCf", "T_CkCf"):
+            fields[name] = None if fields[name] is None else tuple(float(x) for x in fields[name])
+        fields["trace"] = tuple(iteration_record(row) for row in fields["trace"])
+        fields["stages"] = tuple((str(stage), float(t)) for stage, t in fields["stages"])
+        fields["findings"] = tuple(fields["findings"])
+        fields["notes"] = tuple(fields["notes"])
+        return cls(**fields)
+
+
+def iteration_record(row: dict[str, Any]) -> IterationRecord:
+    pose = tuple(float(x) for x in row["T_CkCf"])
+    return IterationRecord(float(row["cost"]), float(row["delta_norm"]), int(row["n_matches"]), pose)

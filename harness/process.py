@@ -1,0 +1,223 @@
+"""Run a job in a process of its own, within limits, and say how it ended. The parent's side of isolation.
+
+On POSIX jobs are started by a supervisor process (``harness.supervisor``); on Windows directly, each in a Job Object. Either way
+a job's whole tree ends with it, at its time limit, or when this process ends, however that happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from harness.errors import HarnessError
+from harness.worker_files import START_VARIABLE, STDERR, STDOUT
+
+MAX_OUTPUT_BYTES = 256 << 20
+_TICK_S = 0.05
+_START_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job's process ended. ``code`` is None when nobody could tell; then ``lost`` says why."""
+
+    code: int | None
+    seconds: float
+    timed_out: bool = False
+    output_bytes: int | None = None  # set when the job was ended for writing more than the limit
+    lost: str | None = None
+
+
+class Launcher(Protocol):
+    """Starts jobs. ``run`` blocks until the job has ended and may be called from many threads; ``close`` ends all jobs."""
+
+    preloaded: bool
+
+    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended: ...
+
+    def close(self) -> None: ...
+
+
+def worker_argv(folder: Path) -> list[str]:
+    """The command that does the job in ``folder`` in a fresh interpreter."""
+    return [sys.executable, "-P", "-m", "harness.worker", str(folder)]
+
+
+def open_launcher(log: Path, *, preload: bool = True, threads: int | None = None) -> Launcher:
+    """A launcher for this operating system. ``threads`` bounds the arithmetic threads of each job."""
+    environment = child_environment(threads)
+    if sys.platform == "win32":
+        return WindowsLauncher(environment)
+    return SupervisedLauncher(log, environment, preload=preload and sys.platform == "linux")
+
+
+def child_environment(threads: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    root = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
+    if threads is not None:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    return environment
+
+
+def wait_within(ended: threading.Event, folder: Path, limit_s: float, start: float) -> tuple[bool, int | None]:
+    """Wait for an end, the time limit or too much output. Returns (timed out, bytes written when that was too much)."""
+    while not ended.wait(min(_TICK_S, max(0.0, start + limit_s - time.monotonic()))):
+        if time.monotonic() - start >= limit_s:
+            return True, None
+        written = sum(file.stat().st_size for file in (folder / STDOUT, folder / STDERR) if file.exists())
+        if written > MAX_OUTPUT_BYTES:
+            return False, written
+    return False, None
+
+
+class _Pending:
+    """A job asked for: whether it has started, and how it ended."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.ended = threading.Event()
+        self.code: int | None = None
+        self.lost: str | None = None
+
+    def end(self, code: int | None, lost: str | None) -> None:
+        self.code, self.lost = code, lost
+        self.started.set()
+        self.ended.set()
+
+
+class SupervisedLauncher:
+    """Asks a supervisor process; starts it when first needed and again should it die, which costs only the jobs in flight."""
+
+    def __init__(self, log: Path, environment: dict[str, str], *, preload: bool) -> None:
+        self.preloaded = preload
+        self._log, self._environment = log, environment
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pending: dict[str, _Pending] = {}
+        self._closed = False
+
+    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
+        pending = _Pending()
+        self._send({"start": name, "folder": str(folder), "argv": argv}, name, pending)
+        if not pending.started.wait(_START_LIMIT_S):  # its preloading does not count against the job
+            return Ended(None, _START_LIMIT_S, lost=f"the supervisor started nothing in {_START_LIMIT_S:.0f} s; see {self._log}")
+        start = time.monotonic()
+        timed_out, output_bytes = wait_within(pending.ended, folder, limit_s, start)
+        if timed_out or output_bytes:
+            self._send({"kill": name})
+            if not pending.ended.wait(10):
+                pending.lost = "the process could not be killed within 10 s"
+        seconds = time.monotonic() - start
+        # It may have ended by itself between the limit and the kill; then that end is the truth.
+        killed_by_us = pending.code == -9 or pending.code is None
+        return Ended(pending.code, seconds, timed_out and killed_by_us, output_bytes if killed_by_us else None, pending.lost)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _send(self, command: dict[str, Any], name: str | None = None, pending: _Pending | None = None) -> None:
+        line = json.dumps(command).encode() + b"\n"
+        with self._lock:
+            if self._closed:
+                if pending is not None:
+                    pending.end(None, "the run was interrupted")
+                return
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            if pending is not None and name is not None:
+                self._pending[name] = pending
+            assert self._process is not None and self._process.stdin is not None
+            with contextlib.suppress(OSError):  # it died: the reader tells all who wait
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
+
+    def _start(self) -> None:
+        argv = [sys.executable, "-P", "-m", "harness.supervisor", *(["--preload"] if self.preloaded else [])]
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment, bufsize=0
+            )
+        assert self._process.stdout is not None
+        self._pending = {}
+        threading.Thread(target=self._read, args=(self._process.stdout, self._pending), daemon=True).start()
+
+    def _read(self, replies: IO[bytes], pending: dict[str, _Pending]) -> None:
+        for line in replies:
+            reply = json.loads(line)
+            waiter = pending.get(reply.get("id", ""))
+            if waiter is None:
+                continue
+            if "pid" in reply:
+                waiter.started.set()
+                continue
+            del pending[reply["id"]]
+            waiter.end(reply.get("code"), reply.get("error"))
+        for waiter in list(pending.values()):
+            waiter.end(None, "the run was interrupted" if self._closed else f"the supervisor died; see {self._log}")
+
+
+class WindowsLauncher:
+    """Starts each job as a new interpreter inside a Job Object that ends with its handle, so with this process too."""
+
+    preloaded = False
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._jobs: set[Any] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
+        from harness.windows_job import JobObject
+
+        if self._closed:
+            return Ended(None, 0.0, lost="the run was interrupted")
+        start = time.monotonic()
+        with open(folder / STDOUT, "wb") as out, open(folder / STDERR, "wb") as err:
+            job = JobObject(memory_limit_bytes)
+            with self._lock:
+                self._jobs.add(job)
+            try:
+                environment = self._environment | {START_VARIABLE: str(time.time())}
+                process = job.start(argv or worker_argv(folder), out, err, environment)
+                ended = threading.Event()
+                threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
+                timed_out, output_bytes = wait_within(ended, folder, limit_s, start)
+                job.terminate()
+                if not ended.wait(10):
+                    raise HarnessError(f"process {process.pid} could not be ended")
+            finally:
+                with self._lock:
+                    self._jobs.discard(job)
+                job.close()
+        code = process.returncode & 0xFFFFFFFF
+        by_us = code == JobObject.EXIT_CODE
+        lost = "the run was interrupted" if self._closed and by_us else None
+        return Ended(code, time.monotonic() - start, timed_out and by_us, output_bytes if by_us else None, lost)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for job in self._jobs:
+                job.terminate()

@@ -1,0 +1,71 @@
+"""Solver names: what each means and where it is loaded from, without importing any of it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+
+BUILTIN: dict[str, tuple[str, str]] = {
+    "reference": ("harness.solvers:reference", "the oracle: float64 NumPy, CPU"),
+    "torch": ("harness.solvers:torch_float32", "pure PyTorch, float32, CPU or GPU, no extension"),
+    "skip": ("harness.solvers:skip", "keeps the initial pose: the baseline that shows what no tracking costs"),
+}
+ENTRY_POINTS = "harness.solvers"
+
+
+@dataclass(frozen=True)
+class SolverSpec:
+    """A solver as a child loads it: ``target`` is ``module:attribute`` or ``FILE.py:attribute``."""
+
+    name: str
+    target: str
+    summary: str
+
+    @property
+    def is_file(self) -> bool:
+        return self.target.rpartition(":")[0].endswith(".py")
+
+    def fingerprint(self) -> str:
+        """Changes when the solver's source does, so that a resumed run never keeps a result of other code."""
+        return hashlib.sha256(b"\0".join([self.target.encode(), *self._sources()])).hexdigest()[:16]
+
+    def _sources(self) -> list[bytes]:
+        if self.is_file:
+            return [Path(self.target.rpartition(":")[0]).read_bytes()]
+        import sim3solve  # imports no solver and no torch
+
+        here = Path(__file__).parent
+        files = [*Path(sim3solve.__file__).parent.rglob("*.[pchu]*"), *here.glob("solvers.py"), *here.glob("worker.py")]
+        return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp"}]
+
+
+def known() -> dict[str, SolverSpec]:
+    """Every solver with a name: the built-in ones and those that installed packages register."""
+    found = {name: SolverSpec(name, target, summary) for name, (target, summary) in BUILTIN.items()}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        version = entry.dist.version if entry.dist else "?"
+        found.setdefault(entry.name, SolverSpec(entry.name, entry.value, f"from {entry.value} {version}"))
+    return found
+
+
+def resolve(name: str) -> SolverSpec:
+    """A solver NAME or ``FILE.py:FACTORY``. Raises ``UsageError`` that says what there is."""
+    file, colon, factory = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        path = Path(file).expanduser().resolve()
+        if not path.is_file():
+            raise UsageError(f"--solver {name}: no file {path}")
+        if not factory.isidentifier():
+            raise UsageError(f"--solver {name}: {factory!r} is no name of a function; write FILE.py:FACTORY")
+        return SolverSpec(name, f"{path}:{factory}", f"{factory} of {path.name}")
+    solvers = known()
+    if name not in solvers:
+        near = difflib.get_close_matches(name, solvers, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--solver {name}: unknown{hint} (there are: {', '.join(sorted(solvers))}, and FILE.py:FACTORY)")
+    return solvers[name]

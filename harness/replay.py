@@ -1,0 +1,250 @@
+"""(cases x solvers x tools) -> outcomes on disk. What is finished stays finished: a run that was cut off is taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness import environment, registry
+from harness.case import CaseDocument
+from harness.casefile import find_cases, read_case, read_document
+from harness.compare import TOLERANCES
+from harness.errors import HarnessError, ResultError, UsageError
+from harness.isolation import Limits, Task, run_isolated
+from harness.jsonfile import write_json
+from harness.outcome import Kind, Outcome
+from harness.process import Launcher, open_launcher
+from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_outcome, read_run, write_outcome
+from harness.verdict import judge
+
+ORACLE = "reference"
+Progress = Callable[[Outcome, int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to replay. ``out`` is the folder runs go into; ``jobs`` how many children run at once."""
+
+    cases: tuple[Path, ...]
+    solvers: tuple[str, ...]
+    tools: tuple[str, ...] = ("none",)
+    limits: Limits = Limits()
+    jobs: int = 0
+    out: Path = Path("reports")
+    command: str = ""
+    resume: bool = True
+
+
+class Interrupted(HarnessError):
+    """Ctrl-C. Everything finished is on disk."""
+
+
+def replay(request: Request, progress: Progress | None = None) -> Run:
+    """Run everything that has no outcome yet, judge it against the oracle, and return the run.
+
+    Raises ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
+    """
+    tasks = _plan(request)
+    oracles = {task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none") for task in tasks}
+    folder = _open_run(request, tasks)
+    with _alive(folder):
+        todo = [(task, OUTCOMES) for task in tasks if not _has(folder, OUTCOMES, task)]
+        asked = {task.key for task in tasks}
+        for oracle in oracles.values():  # an oracle nobody asked for is run all the same, as the yardstick
+            if oracle.key not in asked and not _has(folder, YARDSTICKS, oracle):
+                todo.append((oracle, YARDSTICKS))
+        todo.sort(key=lambda item: (-item[0].document.n_points, item[0].solver.name != ORACLE))
+        _run_all(request, folder, todo, len(tasks), progress)
+        _judge_all(folder, tasks, oracles)
+        _finish(folder)
+    _point_latest(request.out, folder)
+    return read_run(folder)
+
+
+def _plan(request: Request) -> list[Task]:
+    folders = list(find_cases(list(request.cases)))
+    documents: dict[str, CaseDocument] = {}
+    for case_folder in folders:
+        document = read_document(case_folder)
+        if document.id in documents:
+            raise UsageError(f"two cases are called {document.id}; the second is {case_folder}")
+        documents[document.id] = document
+    specs = [registry.resolve(name) for name in dict.fromkeys(request.solvers)]
+    return [
+        Task(case_folder, document, spec, tool)
+        for case_folder, document in zip(folders, documents.values(), strict=True)
+        for spec in specs
+        for tool in request.tools
+    ]
+
+
+def _fingerprint(request: Request, tasks: Sequence[Task]) -> str:
+    what = [[*task.key, task.document.model_dump_json(), task.solver.fingerprint()] for task in tasks]
+    return hashlib.sha256(json.dumps([what, dataclasses.astuple(request.limits)]).encode()).hexdigest()
+
+
+def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
+    """The folder of an unfinished run of the very same plan, or a new one."""
+    fingerprint = _fingerprint(request, tasks)
+    if request.resume:
+        for file in sorted(request.out.glob(f"*/{RUN_FILE}"), reverse=True):
+            with suppress(ResultError, KeyError):
+                run = read_run(file.parent)
+                if run.finished is None and run.plan["fingerprint"] == fingerprint and not _is_alive(file.parent):
+                    return file.parent
+    now = datetime.datetime.now().astimezone()
+    folder = request.out / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    try:
+        for name in (OUTCOMES, YARDSTICKS, JOBS):
+            (folder / name).mkdir(parents=True)
+        write_json(
+            folder / RUN_FILE,
+            {
+                "run": folder.name, "started": now.isoformat(timespec="seconds"), "finished": None, "command": request.command,
+                "environment": environment.collect(),
+                "plan": {
+                    "tasks": [task.key for task in tasks], "timeout_s": request.limits.timeout_s, "tolerances": TOLERANCES,
+                    "limits": dataclasses.asdict(request.limits), "fingerprint": fingerprint,
+                },
+                "cases": {task.document.id: case_summary(task) for task in tasks},
+            },
+        )  # fmt: skip
+    except OSError as error:
+        raise HarnessError(f"{folder}: cannot write a run there: {error.strerror}") from error
+    return folder
+
+
+def case_summary(task: Task) -> dict[str, Any]:
+    """What the report says of a case, so that it needs no other file."""
+    document = task.document
+    expect = document.expect
+    statuses = f" ({' or '.join(status.value for status in expect.statuses)})" if expect.statuses else ""
+    return {
+        "path": str(task.case_folder), "title": document.title, "kind": document.kind, "n_points": document.n_points,
+        "tags": list(document.tags), "because": expect.because, "expect": " or ".join(expect.outcomes) + statuses,
+        "source": document.provenance.source, "licence": document.provenance.licence,
+        "attribution": document.provenance.attribution, "sha256": document.tensors_sha256,
+        "device": next((spec.device for spec in document.tensors.values()), "cpu"),
+    }  # fmt: skip
+
+
+def _has(folder: Path, kind: str, task: Task) -> bool:
+    file = folder / kind / f"{task.name}.json"
+    if not file.exists():
+        return False
+    try:
+        read_outcome(file)
+    except ResultError:
+        file.unlink()  # damaged by something outside: run it again
+        return False
+    return True
+
+
+def _run_all(request: Request, folder: Path, todo: list[tuple[Task, str]], asked: int, progress: Progress | None) -> None:
+    if not todo:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = min(request.jobs or cores, len(todo))
+    launcher = open_launcher(folder / JOBS / "supervisor.log", threads=max(1, cores // jobs))
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="task")
+    total = asked + sum(kind == YARDSTICKS for _, kind in todo)
+    done = total - len(todo)
+    try:
+        pending = {pool.submit(_run_one, task, kind, request.limits, folder, launcher) for task, kind in todo}
+        while pending:
+            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in finished:
+                done += 1
+                if progress is not None:
+                    progress(future.result(), done, total)
+                else:
+                    future.result()
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        launcher.close()
+        pool.shutdown(wait=True)
+
+
+def _run_one(task: Task, kind: str, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
+    jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / YARDSTICKS
+    outcome = run_isolated(task, limits, jobs / task.name, launcher)
+    if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == "the run was interrupted"):
+        write_outcome(folder, task.name, outcome, kind)
+    return outcome
+
+
+def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task]) -> None:
+    """Parity, expectation and verdict for every outcome, from the files alone; so it can be done again at any time."""
+    by_case: dict[str, list[Task]] = {}
+    for task in tasks:
+        by_case.setdefault(task.document.id, []).append(task)
+    for case_id, mine in by_case.items():
+        oracle = oracles[case_id]
+        kind = YARDSTICKS if (folder / YARDSTICKS / f"{oracle.name}.json").exists() else OUTCOMES
+        yardstick = read_outcome(folder / kind / f"{oracle.name}.json")
+        case = read_case(mine[0].case_folder)
+        for task in mine:
+            outcome = read_outcome(folder / OUTCOMES / f"{task.name}.json")
+            write_outcome(folder, task.name, judge(outcome, yardstick, case))
+
+
+def _finish(folder: Path) -> None:
+    document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    document["finished"] = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    write_json(folder / RUN_FILE, document)
+
+
+@contextmanager
+def _alive(folder: Path) -> Iterator[None]:
+    """Marks the run as being worked on by this process, so that no other takes it up."""
+    file = folder / "alive.json"
+    write_json(file, {"pid": os.getpid(), "created": psutil.Process().create_time()})
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _is_alive(folder: Path) -> bool:
+    try:
+        mark = json.loads((folder / "alive.json").read_text(encoding="utf-8"))
+        return bool(psutil.Process(mark["pid"]).create_time() == mark["created"])
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return False
+
+
+def _point_latest(out: Path, folder: Path) -> None:
+    """``latest`` is a link to the newest run, or where links are not allowed a folder with a page that leads to it."""
+    latest = out / "latest"
+    temporary = out / f".latest.{secrets.token_hex(4)}"
+    try:
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        os.replace(temporary, latest)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        if latest.is_symlink() or not latest.exists() or (latest / "index.html").exists():
+            with suppress(OSError):
+                latest.mkdir(exist_ok=True)
+                page = f'<meta http-equiv="refresh" content="0; url=../{folder.name}/index.html">'
+                (latest / "index.html").write_text(page, encoding="utf-8")
+
+
+def default_command() -> str:
+    """The command line of this process, as a user would type it."""
+    return shlex.join(["python", "-m", "harness", *sys.argv[1:]])

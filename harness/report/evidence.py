@@ -1,0 +1,169 @@
+"""Everything a run knows about one outcome, in the order a reader asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.jsonfile import dumps
+from harness.outcome import STAGES, Kind, Outcome
+from harness.report.text import Clipped, clean, clip, duration, number
+from harness.report.words import MARK_MEANINGS, MARKS, label, style, what_happened
+from harness.report.yardsticks import MEASURES, YARDSTICKS, Parity, Tolerance, exceeds
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``state`` is done, last (where it ended) or never (not reached)."""
+
+    name: str
+    at: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A titled piece of program output."""
+
+    title: str
+    text: Clipped
+
+
+@dataclass(frozen=True)
+class Section:
+    anchor: str
+    case: str
+    case_href: str
+    solver: str
+    tool: str
+    word: str
+    detail: str
+    mark: str
+    judgement: str
+    style: str
+    sentence: str
+    expect: str
+    because: str
+    facts: tuple[tuple[str, str], ...]
+    stages: tuple[Stage, ...]
+    parity_rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+    repeat: str
+
+
+def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], tolerances: Mapping[str, Tolerance],
+            anchor: str, case_href: str, limit: int) -> Section:  # fmt: skip
+    """``limit`` is how many characters each piece of output may have."""
+    word, detail = label(outcome)
+    return Section(
+        anchor=anchor,
+        case=clean(outcome.case),
+        case_href=case_href,
+        solver=clean(outcome.solver),
+        tool=clean(outcome.tool),
+        word=word,
+        detail=detail,
+        mark=MARKS[outcome.expected],
+        judgement=MARK_MEANINGS[outcome.expected],
+        style=style(outcome),
+        sentence=what_happened(outcome),
+        expect=clean(str(case.get("expect") or "")),
+        because=clean(str(case.get("because") or "")),
+        facts=tuple((name, clean(value)) for name, value in _facts(outcome, parity) if value),
+        stages=_stages(outcome),
+        parity_rows=_parity_rows(parity, tolerances),
+        blocks=tuple(Block(title, clip(text, limit)) for title, text in _output(outcome) if text.strip()),
+        notes=tuple(clean(note) for note in outcome.notes),
+        repeat=clean(outcome.repeat),
+    )
+
+
+def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
+    """(name, value); an empty value is left out."""
+    facts = [("Solver status", outcome.status or "")]
+    if outcome.exception:
+        facts.append(("Exception", f"{outcome.exception.type}: {outcome.exception.message}"))
+    if outcome.cuda:
+        sticky = "sticky: the process can do nothing more on the GPU" if outcome.cuda.sticky else "not sticky"
+        facts.append(("CUDA error", f"{outcome.cuda.code} {outcome.cuda.name} ({sticky}). {outcome.cuda.meaning}".strip()))
+    if outcome.exit:
+        signal = f", signal {outcome.exit.signal}" if outcome.exit.signal and outcome.exit.signal != outcome.exit.name else ""
+        facts.append(("Exit", f"{exit_code(outcome.exit.code)} {outcome.exit.name}{signal}: {outcome.exit.meaning}"))
+    if outcome.kind is Kind.TIMEOUT:
+        facts.append(("Time limit", f"{number(outcome.limit_s)} s"))
+    facts.append(("Reason", outcome.reason or ""))
+    if parity:
+        within = "within tolerance" if parity.within else "out of tolerance"
+        facts.append(("Parity", f"{within}: {parity.why}" if parity.why else within))
+    if not outcome.judged:
+        facts.append(("Judged", "no: a baseline that claims no parity"))
+    facts.append(("Iterations", "" if outcome.iterations is None else str(outcome.iterations)))
+    facts.append(("Cost", "" if outcome.cost is None else number(outcome.cost, 7)))
+    for name in ("T_CkCf", "T_WCf"):
+        pose = getattr(outcome, name)
+        facts.append((name, "" if pose is None else "[" + "  ".join(number(value, 7) for value in pose) + "]"))
+    facts.append(("Device", outcome.device or ""))
+    solve = "" if not isinstance(outcome.solve_seconds, float) else f", of which the solve {duration(outcome.solve_seconds)}"
+    facts.append(("Time", duration(outcome.seconds) + solve))
+    return facts
+
+
+def exit_code(code: int) -> str:
+    """Windows' codes are known by their hexadecimal form."""
+    return f"{code} (0x{code & 0xFFFFFFFF:08X})" if abs(code) > 255 else str(code)
+
+
+def _output(outcome: Outcome) -> list[tuple[str, str]]:
+    findings = [(f"Finding {i} of {len(outcome.findings)}", _document(f)) for i, f in enumerate(outcome.findings, 1)]
+    return [
+        *findings,
+        ("Traceback", outcome.exception.traceback if outcome.exception else ""),
+        ("faulthandler", outcome.faulthandler),
+        ("stderr", outcome.stderr),
+        ("stdout", outcome.stdout),
+        ("Values", _document(outcome.values) if outcome.values else ""),
+    ]
+
+
+def _document(value: Mapping[str, Any]) -> str:
+    """A finding or an op's result: one ``name: value`` a line, deeper values as JSON."""
+    return "\n".join(f"{key}: {item if isinstance(item, str) else dumps(item, indent=None)}" for key, item in value.items())
+
+
+def _stages(outcome: Outcome) -> tuple[Stage, ...]:
+    """The journal with its iterations folded into one entry, then the stages that were never reached."""
+    folded: list[tuple[str, str]] = []
+    iterations: list[str] = []
+    for name, at in outcome.stages:
+        if name.startswith("iteration"):
+            iterations.append(name.removeprefix("iteration").strip())
+            entry = (f"iterations {iterations[0]}\u2013{iterations[-1]}" if len(iterations) > 1 else name, duration(at))
+            if len(iterations) > 1 and folded and folded[-1][0].startswith("iteration"):
+                folded[-1] = entry
+            else:
+                folded.append(entry)
+        else:
+            folded.append((name, duration(at)))
+    if not folded and outcome.stage:
+        folded.append((outcome.stage, ""))
+    reached = {name for name, _ in folded}
+    complete = "written" in reached
+    stages = [Stage(clean(name), at, "done") for name, at in folded]
+    if stages and not complete:
+        stages[-1] = Stage(stages[-1].name, stages[-1].at, "last")
+    if outcome.kind is Kind.UNAVAILABLE or complete:
+        return tuple(stages)
+    furthest = max((STAGES.index(name) for name in reached if name in STAGES), default=-1)
+    return (*stages, *(Stage(name, "", "never") for name in STAGES[furthest + 1 :]))
+
+
+def _parity_rows(parity: Parity | None, tolerances: Mapping[str, Tolerance]) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
+    if parity is None:
+        return ()
+    return tuple(
+        (text, tuple((number(errors.get(name)), exceeds(errors.get(name), tolerances.get(name))) for name in MEASURES))
+        for yardstick, text in YARDSTICKS.items()
+        if (errors := parity.errors.get(yardstick))
+    )

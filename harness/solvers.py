@@ -1,0 +1,139 @@
+"""What a solver is to the harness, and the ones that ship. Runs in children only.
+
+Anyone adds one: a file with a factory, ``--solver FILE.py:FACTORY``, or an entry point of group ``harness.solvers``. The factory
+takes nothing and returns a ``Solver``, or just a function ``solve(problem, options)`` that returns a ``sim3solve.Solution`` or, as
+upstream does, ``(T_WCf, T_CkCf)``. It may take a third argument, ``observe(k, iteration)``, to be called after each iteration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.errors import SolverUnavailable
+from harness.registry import SolverSpec
+from sim3solve.problem import Iteration, Options, Problem, Solution, Status
+
+Observe = Callable[[int, Iteration], None]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How to call a solver.
+
+    ``solve(problem, options, observe)`` gets arrays of the library named by ``arrays`` with the recorded layout, on the CPU or,
+    when ``devices`` lists it, on a GPU. ``op(name, operands)`` does a Lie-group operation. ``yardsticks(problem, options,
+    solution)`` gives what only the oracle can say. A solver with ``judged`` false claims no parity.
+    """
+
+    solve: Callable[[Problem, Options, Observe], Any]
+    arrays: Literal["numpy", "torch"] = "torch"
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    judged: bool = True
+    op: Callable[[str, Mapping[str, Any]], Any] | None = None
+    yardsticks: Callable[[Problem, Options, Solution], dict[str, Any]] | None = None
+
+
+def load(spec: SolverSpec) -> Solver:
+    """Import a solver's factory and call it. Whatever it raises is the solver's own failure."""
+    module_name, _, attribute = spec.target.rpartition(":")
+    module = _import_file(Path(module_name)) if spec.is_file else importlib.import_module(module_name)
+    made = getattr(module, attribute)()
+    if isinstance(made, Solver):
+        return made
+    if not callable(made):
+        raise TypeError(f"{spec.target} returned a {type(made).__name__}; it must return a Solver or a function solve(problem, options)")
+    takes_observer = len(inspect.signature(made).parameters) > 2
+    return Solver(made if takes_observer else lambda problem, options, observe: made(problem, options))
+
+
+def _import_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    return module
+
+
+def reference() -> Solver:
+    from sim3solve import reference as oracle
+
+    def op(name: str, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = {key: np.asarray(value, dtype=np.float64) for key, value in x.items()}
+        calls: dict[str, Callable[..., np.ndarray]] = {
+            "identity": lambda X: oracle.identity(),
+            "inv": lambda X: oracle.inverse(X),
+            "mul": lambda X, Y: oracle.compose(X, Y),
+            "act": lambda X, p: oracle.act(X, p),
+            "exp": lambda a: oracle.exp(a),
+            "retr": lambda X, a: oracle.compose(oracle.exp(a), X),
+        }
+        batch = len(next(iter(rows.values())))
+        return np.array([calls[name](**{key: value[i] for key, value in rows.items()}) for i in range(batch)])
+
+    def yardsticks(problem: Problem, options: Options, solution: Solution) -> dict[str, Any]:
+        if not solution.status.has_pose:
+            return {}
+        T = np.asarray(solution.T_CkCf).reshape(8)
+        normal = oracle.information(problem, options, T)
+        best = oracle.optimum(problem, options, solution)
+        points, _, _ = oracle.select(problem)
+        pivots = np.diag(np.linalg.cholesky(normal.H)) ** 2 / np.diag(normal.H)
+        return {
+            "H": normal.H.ravel().tolist(),
+            "smallest_pivot": float(pivots.min()),
+            "median_depth": float(np.median(np.linalg.norm(oracle.act(T, points.Xf), axis=1))),
+            "optimum": {
+                "status": best.status.value,
+                "iterations": best.iterations + solution.iterations,
+                "T_CkCf": np.asarray(best.T_CkCf).ravel().tolist(),
+            },
+        }
+
+    return Solver(oracle.solve, arrays="numpy", devices=("cpu",), op=op, yardsticks=yardsticks)
+
+
+def torch_float32() -> Solver:
+    try:
+        from sim3solve import pytorch
+    except ImportError as error:
+        raise SolverUnavailable(f"torch cannot be imported: {error}") from error
+
+    def op(name: str, x: Mapping[str, Any]) -> Any:
+        calls: dict[str, Callable[..., Any]] = {
+            "identity": lambda X: X.new_tensor([0, 0, 0, 0, 0, 0, 1, 1]).expand_as(X),
+            "inv": pytorch.inverse,
+            "mul": lambda X, Y: pytorch.compose(X, Y),
+            "act": lambda X, p: pytorch.act(X, p),
+            "exp": lambda a: pytorch.exp(a),
+            "retr": lambda X, a: pytorch.compose(pytorch.exp(a), X),
+        }
+        return calls[name](**x)
+
+    return Solver(pytorch.solve, op=op)
+
+
+def skip() -> Solver:
+    """Keep the initial pose: no iteration is run, and the status says so."""
+
+    def solve(problem: Problem, options: Options, observe: Observe) -> Solution:
+        from sim3solve import reference as oracle
+
+        T_WCf, T_WCk = (np.array(T, dtype=np.float64).reshape(8) for T in (problem.T_WCf, problem.T_WCk))
+        for T in (T_WCf, T_WCk):
+            T[3:7] /= np.linalg.norm(T[3:7])
+        T_CkCf = oracle.compose(oracle.inverse(T_WCk), T_WCf)
+        return Solution(Status.MAX_ITERATIONS, T_WCf[None], T_CkCf[None], 0, math.nan)
+
+    return Solver(solve, arrays="numpy", devices=("cpu",), judged=False)

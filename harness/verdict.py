@@ -1,0 +1,79 @@
+"""What an outcome means: as the case expects or not, and one sentence that says what happened."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.case import Case, CaseDocument
+from harness.compare import parity
+from harness.outcome import Kind, Outcome
+
+
+def judge(outcome: Outcome, oracle: Outcome, case: Case) -> Outcome:
+    """The outcome with its parity, whether the case expected it, and a verdict. An outcome that did not run expects nothing."""
+    measured = parity(outcome, oracle, case)
+    expected, surprise = _expected(dataclasses.replace(outcome, parity=measured), case.document)
+    sentence = describe(dataclasses.replace(outcome, parity=measured))
+    if surprise:
+        sentence = f"{sentence} Not expected: {surprise}."
+    return dataclasses.replace(outcome, parity=measured, expected=expected, verdict=sentence)
+
+
+def _expected(outcome: Outcome, document: CaseDocument) -> tuple[bool | None, str]:
+    if outcome.kind is Kind.UNAVAILABLE:
+        return None, ""
+    if not outcome.judged:
+        fine = outcome.kind in (Kind.OK, Kind.SOLVER_STATUS)
+        return fine, "" if fine else "a baseline must run"
+    want = document.expect
+    if outcome.kind.value not in want.outcomes:
+        return False, f"the case expects {' or '.join(want.outcomes)}"
+    statuses = [status.value for status in want.statuses]
+    if statuses and outcome.status not in statuses:
+        return False, f"the case expects status {' or '.join(statuses)}"
+    if outcome.kind is Kind.OK and want.parity:
+        if outcome.parity is None:
+            return False, "the oracle gave no pose to compare with"
+        if not outcome.parity["within"]:
+            return False, "the case expects the oracle's pose"
+    return True, ""
+
+
+def describe(outcome: Outcome) -> str:
+    """One sentence, from the evidence alone."""
+    who = f"{outcome.solver} on {outcome.case}"
+    match outcome.kind:
+        case Kind.OK:
+            return _describe_ok(outcome, who)
+        case Kind.SOLVER_STATUS:
+            return f"{who} gave no pose: {outcome.status}." + "".join(f" ({note})" for note in outcome.notes)
+        case Kind.RAISED:
+            assert outcome.exception is not None
+            return f"{who} raised {outcome.exception.type}: {_first_line(outcome.exception.message)}."
+        case Kind.CUDA_ERROR:
+            assert outcome.cuda is not None
+            after = "; nothing more can run on the GPU in that process" if outcome.cuda.sticky else ""
+            return f"{who} ended in {outcome.cuda.name} ({outcome.cuda.code}): {outcome.cuda.meaning}{after}."
+        case Kind.CRASHED:
+            assert outcome.exit is not None
+            return f"{who} died of {outcome.exit.name} at stage {outcome.stage!r}: {outcome.exit.meaning}."
+        case Kind.TIMEOUT:
+            return f"{who} was still at stage {outcome.stage!r} after {outcome.limit_s:g} s and was ended."
+        case Kind.FINDINGS:
+            return f"{who}: {outcome.tool} found {len(outcome.findings)} faults."
+        case Kind.INCONCLUSIVE | Kind.UNAVAILABLE:
+            word = "could not be judged" if outcome.kind is Kind.INCONCLUSIVE else "was not run"
+            return f"{who} {word}: {outcome.reason}."
+
+
+def _describe_ok(outcome: Outcome, who: str) -> str:
+    if outcome.parity is None:
+        return f"{who} returned a pose, {outcome.status}; there was none to compare it with."
+    if not outcome.judged:
+        return f"{who} kept the initial pose: {outcome.parity['why']}."
+    agrees = "agrees with the oracle" if outcome.parity["within"] else "differs from the oracle"
+    return f"{who} {agrees}: {outcome.parity['why']}."
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0][:300].rstrip(".")

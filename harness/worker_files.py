@@ -1,0 +1,11 @@
+"""The names of the files a job folder holds, known to the parent that reads them and the child that writes them."""
+
+JOB = "job.json"
+JOURNAL = "journal.jsonl"
+RESULT = "result.json"
+FAULTHANDLER = "faulthandler"
+STDOUT, STDERR = "stdout", "stderr"
+
+# Set for each child by whoever starts it.
+JOB_VARIABLE = "HARNESS_JOB"
+START_VARIABLE = "HARNESS_JOB_START"
