@@ -191,7 +191,7 @@ class CaseDocument(Document):
     tensors: dict[str, TensorSpec] = Field(max_length=32)
     op: Operation | None = None
     generator: Generator | None = None
-    truth_T_CkCf: Pose | None = None  # noqa: N815
+    truth_T_CkCf: Pose | None = None
     expect: Expectation = Expectation()
     requires: tuple[Literal["cuda"], ...] = ()
     tags: tuple[Annotated[str, Field(max_length=60)], ...] = Field(default=(), max_length=32)

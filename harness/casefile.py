@@ -50,7 +50,9 @@ def read_document(folder: Path | str) -> CaseDocument:
     file = Path(folder) / DOCUMENT
     data = _read_bounded(file, MAX_DOCUMENT_BYTES)
     try:
-        jsonfile.parse(data)  # stricter than pydantic's own parser, which then sees the same bytes
+        parsed = jsonfile.parse(data)  # stricter than pydantic's own parser, which then sees the same bytes
+        if isinstance(parsed, dict) and "schema" not in parsed:
+            raise CaseError(file, "schema", "missing")
         return CaseDocument.model_validate_json(data)
     except pydantic.ValidationError as error:
         raise _document_error(file, error) from None
@@ -115,9 +117,10 @@ def staging(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     except CaseError as error:
         raise CaseError(error.file.replace(str(temporary), str(folder)), error.field, error.reason) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(ValueError):  # a name that no system takes
+            shutil.rmtree(temporary, ignore_errors=True)
         for parent in made:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 parent.rmdir()  # succeeds only on an empty one
 
 

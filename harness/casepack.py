@@ -71,7 +71,7 @@ def pack_case(folder: Path, archive: Path) -> Path:
     except (OSError, ValueError) as error:
         raise CaseError(archive, "write", getattr(error, "strerror", None) or str(error)) from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
     return archive
 
@@ -172,14 +172,14 @@ def _split(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, str]:
         reason = "is an absolute name"
     elif ".." in parts:
         reason = "leads out of its folder"
-    elif entry.is_dir():
+    elif name.endswith("/"):
         reason = "is a folder"
     elif len(parts) != 2 or parts[1] not in _FILES:
         reason = f"is not ID/{DOCUMENT} or ID/{TENSORS}"
     elif not is_valid_id(parts[0]):
         reason = "is not in a folder that a case's id can name"
     if reason is not None:
-        raise CaseError(archive, name, reason)
+        raise CaseError(archive, name or "archive", reason)
     return parts[0], parts[1]
 
 

@@ -37,7 +37,7 @@ TOLERANCES: dict[str, dict[str, Any]] = {
 }
 
 
-def pose_matrix(T: Sequence[float]) -> np.ndarray:
+def pose_matrix(T: Sequence[float] | np.ndarray) -> np.ndarray:
     """(4,4) similarity matrix of a pose of 8 numbers."""
     M = np.eye(4)
     M[:3, :3] = T[7] * Rotation.from_quat(np.asarray(T[3:7])).as_matrix()
@@ -151,7 +151,7 @@ def _world_pose_agrees(outcome: Outcome, case: Case, depth: float) -> bool:
     scale = abs(np.linalg.det(expected[:3, :3])) ** (1 / 3)
     room = TOLERANCES["translation_rel"]["limit"] * depth * T_WCk[7] + 1e-6 * float(np.abs(expected[:3, 3]).max())
     same_translation = float(np.abs(got - expected)[:3, 3].max()) <= room
-    return same_translation and float(np.abs(got - expected)[:3, :3].max()) <= 1e-4 * scale
+    return same_translation and bool(np.abs(got - expected)[:3, :3].max() <= 1e-4 * scale)
 
 
 def _first_divergence(outcome: Outcome, oracle: Outcome, depth: float) -> int | None:

@@ -10,7 +10,7 @@ from harness.outcome import CudaError
 CODES: dict[int, tuple[str, bool, str]] = {
     1: ("cudaErrorInvalidValue", False, "an argument is out of range"),
     2: ("cudaErrorMemoryAllocation", False, "the GPU has too little free memory"),
-    9: ("cudaErrorInvalidConfiguration", False, "a launch of zero blocks or of more threads than allowed, often an empty batch"),
+    9: ("cudaErrorInvalidConfiguration", False, "a launch of no blocks (an empty batch) or of too many threads"),
     35: ("cudaErrorInsufficientDriver", False, "the driver is older than the CUDA runtime needs"),
     46: ("cudaErrorDevicesUnavailable", False, "the GPU is in exclusive or prohibited use"),
     98: ("cudaErrorInvalidDeviceFunction", False, "the kernel was not built for this GPU"),
@@ -45,7 +45,8 @@ _SENTENCES = {
     "device-side assert triggered": 710, "an illegal instruction was encountered": 715, "invalid device ordinal": 101,
     "the launch timed out and was terminated": 702, "the provided PTX was compiled with an unsupported toolchain": 222,
     "no CUDA-capable device is detected": 100, "CUDA driver version is insufficient for CUDA runtime version": 35,
-    "invalid device function": 98, "too many resources requested for launch": 701, "invalid argument": 1, "hardware stack error": 714,
+    "invalid device function": 98, "too many resources requested for launch": 701, "invalid argument": 1,
+    "hardware stack error": 714,
     "operation not supported on global/shared address space": 717, "invalid program counter": 718, "unknown error": 999,
     "system has unsupported display driver / cuda driver combination": 803, "a PTX JIT compilation failed": 218,
     "device kernel image is invalid": 200, "all CUDA-capable devices are busy or unavailable": 46, "operation not supported": 801,

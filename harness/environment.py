@@ -1,7 +1,4 @@
-"""What this machine is, asked of a child so that a broken torch or driver cannot take the harness with it.
-
-``python -m harness.environment`` prints the document. Nothing here fails: what cannot be read is reported as its error.
-"""
+"""What this machine is. torch and the driver are asked by a child, so that a broken one cannot take the harness with it."""
 
 from __future__ import annotations
 
@@ -16,12 +13,14 @@ from typing import Any
 
 from harness.process import child_environment
 
-PACKAGES = ("sim3solve", "torch", "numpy", "scipy", "pydantic", "safetensors", "pandas", "matplotlib", "cuda-core", "cuda-bindings", "lietorch", "pypose")  # fmt: skip
+PACKAGES = (
+    "sim3solve", "torch", "numpy", "scipy", "pydantic", "pandas", "matplotlib", "cuda-core", "cuda-bindings", "lietorch", "pypose",
+)  # fmt: skip
 
 
 def collect(timeout_s: float = 60.0) -> dict[str, Any]:
     """The environment document. Never raises for what the child does."""
-    argv = [sys.executable, "-P", "-m", "harness.environment"]
+    argv = [sys.executable, "-P", "-m", "harness.environment_child"]
     try:
         done = subprocess.run(argv, capture_output=True, timeout=timeout_s, env=child_environment(None), check=False)
         document = json.loads(done.stdout)
@@ -31,10 +30,11 @@ def collect(timeout_s: float = 60.0) -> dict[str, Any]:
         problem = f"not known: asking took over {timeout_s:g} s"
     except (OSError, ValueError, AssertionError):
         problem = f"not known: the child ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}"
-    return _basics() | {"torch": problem, "cuda_available": None}
+    return basics() | {"torch": problem, "cuda_available": None}
 
 
-def _basics() -> dict[str, Any]:
+def basics() -> dict[str, Any]:
+    """What is known without touching torch."""
     import psutil
 
     packages = {}
@@ -71,23 +71,3 @@ def _git() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _torch() -> dict[str, Any]:
-    try:
-        import torch
-    except (ImportError, OSError, RuntimeError) as error:
-        return {"torch": f"cannot be imported: {error}", "cuda_available": False, "gpus": []}
-    gpus = []
-    try:
-        available = torch.cuda.is_available()
-        for index in range(torch.cuda.device_count() if available else 0):
-            device = torch.cuda.get_device_properties(index)
-            gpus.append(f"{device.name}, sm_{device.major}{device.minor}, {device.total_memory >> 30} GiB")
-    except RuntimeError as error:
-        return {"torch": torch.__version__, "cuda_available": False, "cuda_error": str(error), "gpus": gpus}
-    return {"torch": torch.__version__, "cuda_build": torch.version.cuda, "cuda_available": available, "gpus": gpus}
-
-
-if __name__ == "__main__":
-    print(json.dumps(_basics() | _torch()))  # noqa: T201

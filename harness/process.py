@@ -54,7 +54,7 @@ def worker_argv(folder: Path) -> list[str]:
 def open_launcher(log: Path, *, preload: bool = True, threads: int | None = None) -> Launcher:
     """A launcher for this operating system. ``threads`` bounds the arithmetic threads of each job."""
     environment = child_environment(threads)
-    if sys.platform == "win32":
+    if os.name == "nt":
         return WindowsLauncher(environment)
     return SupervisedLauncher(log, environment, preload=preload and sys.platform == "linux")
 
@@ -177,6 +177,11 @@ class SupervisedLauncher:
             waiter.end(None, "the run was interrupted" if self._closed else f"the supervisor died; see {self._log}")
 
 
+def _wait_for(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
+    process.wait()
+    ended.set()
+
+
 class WindowsLauncher:
     """Starts each job as a new interpreter inside a Job Object that ends with its handle, so with this process too."""
 
@@ -186,12 +191,12 @@ class WindowsLauncher:
         self._environment = environment
         self._jobs: set[Any] = set()
         self._lock = threading.Lock()
-        self._closed = False
+        self._closing = threading.Event()
 
     def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
         from harness.windows_job import JobObject
 
-        if self._closed:
+        if self._closing.is_set():
             return Ended(None, 0.0, lost="the run was interrupted")
         start = time.monotonic()
         with open(folder / STDOUT, "wb") as out, open(folder / STDERR, "wb") as err:
@@ -202,7 +207,7 @@ class WindowsLauncher:
                 environment = self._environment | {START_VARIABLE: str(time.time())}
                 process = job.start(argv or worker_argv(folder), out, err, environment)
                 ended = threading.Event()
-                threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
+                threading.Thread(target=_wait_for, args=(process, ended), daemon=True).start()
                 timed_out, output_bytes = wait_within(ended, folder, limit_s, start)
                 job.terminate()
                 if not ended.wait(10):
@@ -213,11 +218,11 @@ class WindowsLauncher:
                 job.close()
         code = process.returncode & 0xFFFFFFFF
         by_us = code == JobObject.EXIT_CODE
-        lost = "the run was interrupted" if self._closed and by_us else None
+        lost = "the run was interrupted" if self._closing.is_set() and by_us else None
         return Ended(code, time.monotonic() - start, timed_out and by_us, output_bytes if by_us else None, lost)
 
     def close(self) -> None:
+        self._closing.set()
         with self._lock:
-            self._closed = True
             for job in self._jobs:
                 job.terminate()

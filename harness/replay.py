@@ -11,7 +11,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class Request:
     cases: tuple[Path, ...]
     solvers: tuple[str, ...]
     tools: tuple[str, ...] = ("none",)
-    limits: Limits = Limits()
+    limits: Limits = dataclasses.field(default_factory=Limits)
     jobs: int = 0
     out: Path = Path("reports")
     command: str = ""

@@ -55,7 +55,8 @@ def read_run(folder: Path) -> Run:
     outcomes.sort(key=lambda outcome: order.get(outcome.key, len(order)))
     try:
         return Run(
-            id=document["run"], folder=folder, started=document["started"], finished=document["finished"], command=document["command"],
+            id=document["run"], folder=folder, started=document["started"], finished=document["finished"],
+            command=document["command"],
             environment=document["environment"], plan=document["plan"], cases=document["cases"], outcomes=tuple(outcomes),
         )  # fmt: skip
     except KeyError as error:

@@ -87,13 +87,14 @@ def generate(generator: Generator) -> dict[str, np.ndarray]:
 def hashed(seed: int, stream: int, start: int, stop: int) -> np.ndarray:
     """64 random bits for each index in [start, stop), uint64: splitmix64 (Steele, Lea, Flood, OOPSLA 2014) of the index."""
     key = _mix(np.array([(seed * _GOLDEN + stream + 1) & _MASK], dtype=np.uint64))
-    return _mix(np.arange(start + 1, stop + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + key)
+    counter = np.arange(start + 1, stop + 1, dtype=np.uint64)
+    return _mix(counter * np.uint64(_GOLDEN) + key)
 
 
 def _mix(h: np.ndarray) -> np.ndarray:
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.bitwise_xor(h, h >> np.uint64(31))
+    return np.asarray(h ^ (h >> np.uint64(31)))
 
 
 def uniform(bits: np.ndarray) -> np.ndarray:

@@ -51,7 +51,9 @@ def load(spec: SolverSpec) -> Solver:
     if isinstance(made, Solver):
         return made
     if not callable(made):
-        raise TypeError(f"{spec.target} returned a {type(made).__name__}; it must return a Solver or a function solve(problem, options)")
+        raise TypeError(
+            f"{spec.target} returned a {type(made).__name__}; it must return a Solver or a function solve(problem, options)"
+        )
     takes_observer = len(inspect.signature(made).parameters) > 2
     return Solver(made if takes_observer else lambda problem, options, observe: made(problem, options))
 

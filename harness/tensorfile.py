@@ -49,7 +49,7 @@ def unpack(file: Path, data: bytes, specs: Mapping[str, TensorSpec]) -> dict[str
     header, start = _header(file, data)
     header.pop("__metadata__", None)
     for name in sorted(set(specs) ^ set(header)):
-        raise CaseError(file, name, "is in this file only" if name in header else "missing")
+        raise CaseError(file, name or "header", "is in this file only" if name in header else "missing")
     spans = {name: _span(file, name, header[name], spec) for name, spec in specs.items()}
     expected = start
     for name, (first, last) in sorted(spans.items(), key=lambda item: item[1]):

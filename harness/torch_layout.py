@@ -12,7 +12,7 @@ from harness.layout import groups, windows
 
 
 class _DeviceWindow:
-    """Bytes on a GPU at a chosen address modulo 512, shown to torch as a buffer of its own, so that storage offsets count from it."""
+    """Bytes on a GPU at a chosen address modulo 512, shown to torch as a buffer of its own: storage offsets count from it."""
 
     def __init__(self, data: np.ndarray, address_mod_512: int, device: torch.device) -> None:
         n = max(len(data), 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-import sys
 from typing import IO, Any
 
 _CREATE_SUSPENDED = 0x4
@@ -38,9 +37,12 @@ class JobObject:
     """What ``terminate`` gives every process of the job, so that the harness's own kill is never taken for another's."""
 
     def __init__(self, memory_limit_bytes: int | None) -> None:
-        if sys.platform != "win32":
+        # Through getattr: type checkers on other systems know no WinDLL, and this file is checked there too.
+        win_dll: Any = getattr(ctypes, "WinDLL", None)
+        if win_dll is None:
             raise OSError("Job Objects exist on Windows only")
-        self._kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        self._kernel32: Any = win_dll("kernel32", use_last_error=True)
+        self._ntdll: Any = win_dll("ntdll")
         self._kernel32.CreateJobObjectW.restype = ctypes.c_void_p
         self._handle: Any = ctypes.c_void_p(self._check(self._kernel32.CreateJobObjectW(None, None)))
         limits = _ExtendedLimits()
@@ -59,7 +61,7 @@ class JobObject:
         handle = ctypes.c_void_p(int(process._handle))  # type: ignore[attr-defined]
         try:
             self._check(self._kernel32.AssignProcessToJobObject(self._handle, handle))
-            if ctypes.WinDLL("ntdll").NtResumeProcess(handle) != 0:  # type: ignore[attr-defined,unused-ignore]
+            if self._ntdll.NtResumeProcess(handle) != 0:
                 raise OSError("NtResumeProcess failed")
         except OSError:
             process.kill()
@@ -77,5 +79,6 @@ class JobObject:
 
     def _check(self, result: Any) -> Any:
         if not result:
-            raise ctypes.WinError(ctypes.get_last_error())  # type: ignore[attr-defined,unused-ignore]
+            windows: Any = ctypes
+            raise windows.WinError(windows.get_last_error())
         return result

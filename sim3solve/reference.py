@@ -47,7 +47,8 @@ def identity() -> Array:
 
 def act(T: Array, X: Array) -> Array:
     """s R X + t for points X (..., 3)."""
-    return T[7] * (X @ rotation(T[3:7]).T) + T[:3]
+    Y: Array = T[7] * (X @ rotation(T[3:7]).T) + T[:3]
+    return Y
 
 
 def compose(A: Array, B: Array) -> Array:

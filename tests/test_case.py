@@ -36,7 +36,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.case import OPS, Case, CaseDocument, Expectation, OptionsDocument, Recorded, TensorSpec, as_float, is_valid_id
-from harness.casefile import DOCUMENT, TENSORS, find_cases, pack_tensors, read_case, write_case
+from harness.casefile import DOCUMENT, find_cases, pack_tensors, read_case, write_case
 from harness.errors import CaseError
 from sim3solve.problem import Options, Status
 
@@ -130,9 +130,10 @@ def test_bfloat16_is_read_as_the_numbers_it_means() -> None:
 
 def full_document() -> dict[str, Any]:
     return {
-        "id": "full.1_a+b", "title": "Grüße \u2028 \U0001f4a5 \x7f \x00", "options": OptionsDocument(max_iters=7, pixel_border=0.0, img_size=(3, 4)),
+        "id": "full.1_a+b", "title": "Grüße \u2028 \U0001f4a5 \x7f \x00",
+        "options": OptionsDocument(max_iters=7, pixel_border=0.0, img_size=(3, 4)),
         "truth_T_CkCf": POSE, "tags": ("a", "b"), "requires": ("cuda",),
-        "expect": Expectation(outcomes=("OK", "RAISED"), statuses=(Status.CONVERGED, Status.NON_FINITE), parity=False, because="why"),
+        "expect": Expectation(outcomes=("OK", "RAISED"), statuses=(Status.CONVERGED, Status.NON_FINITE), parity=False, because="x"),
         "recorded": Recorded(event="raised", exception="RuntimeError: é\n", T_WCf=POSE),
         "provenance": PROVENANCE.model_copy(update={"versions": {"torch": "2.13", "": "x"}, "attribution": "A. Uthor"}),
     }  # fmt: skip
@@ -150,7 +151,8 @@ def test_options_survive_whether_default_or_not(tmp_path_factory: pytest.TempPat
     positive = st.floats(1e-300, 1e300)
     choices = {
         "sigma_ray": positive, "huber": positive, "rel_error": st.floats(0, 1e9), "depth_eps": st.sampled_from([0.0, -0.0, 5e-324]),
-        "pixel_border": st.floats(-1e308, 1e308), "max_iters": st.integers(1, 10_000), "img_size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        "pixel_border": st.floats(-1e308, 1e308), "max_iters": st.integers(1, 10_000),
+        "img_size": st.tuples(st.integers(1, 9), st.integers(1, 9)),
     }  # fmt: skip
     chosen = {name: data.draw(choice) for name, choice in choices.items() if data.draw(st.booleans())}
     case = make_case("op", 1, options=OptionsDocument(**chosen))
@@ -313,10 +315,9 @@ def break_at(monkeypatch: pytest.MonkeyPatch, step: int, error: BaseException | 
         def wrapped(*args: Any, **rest: Any) -> Any:
             made[0] += 1
             if made[0] == step:
-                if callable(error):
-                    error()
-                else:
+                if isinstance(error, BaseException):
                     raise error
+                error()
             return call(*args, **rest)
 
         return wrapped
@@ -340,7 +341,8 @@ def failures(monkeypatch: pytest.MonkeyPatch, error: BaseException, act: Callabl
             assert isinstance(caught, CaseError) == isinstance(error, OSError)
             yield step
         else:
-            assert next(breaking) == step - 1
+            # The removal of a case that was replaced may fail without harm; every other failure is reported.
+            assert next(breaking) <= step
             return
     raise AssertionError("never succeeded")
 
@@ -364,8 +366,13 @@ def test_a_failed_replacement_keeps_the_old(tmp_path: Path, monkeypatch: pytest.
     old = written(folder, seed=1)
     steps = 0
     for steps in failures(monkeypatch, error, lambda: write_case(make_case(seed=2), folder, replace=True)):  # noqa: B007
-        assert names_in(tmp_path) == {"c"}
-        assert_same(read_case(folder), old)
+        litter = names_in(tmp_path) - {"c"}
+        if isinstance(error, KeyboardInterrupt) and litter:  # the new one was in place, and removing the old was interrupted
+            assert_same(read_case(folder), make_case(seed=2))
+            assert all(name.startswith(".c.") and name.endswith(".old") for name in litter)
+        else:
+            assert_same(read_case(folder), old)
+            assert not litter
     assert steps >= 10
     assert_same(read_case(folder), make_case(seed=2))
 
@@ -434,6 +441,10 @@ def forked(act: Callable[[], None]) -> multiprocessing.process.BaseProcess:
     return child
 
 
+def is_either(case: Case, a: Case, b: Case) -> bool:
+    return any(all(same_bits(case.values[name], one.values[name]) for name in one.values) for one in (a, b))
+
+
 def valid_or_absent(folder: Path) -> list[Path]:
     """Reads every finished case, which raises where one is damaged."""
     found = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -486,11 +497,11 @@ def test_a_writer_killed_at_each_step_leaves_a_whole_case_or_none(tmp_path: Path
             assert step > 10
             return
         assert child.exitcode == -signal.SIGKILL
+        assert [path.name for path in whole] in ([], ["c"])
+        assert all(is_either(read_case(path), old, new) for path in whole)
         if replace and not whole:  # between the two renames the old case has the name it was moved aside to
-            whole = list(folder.glob(".c.*.old"))
-        for path in whole:
-            assert_same(read_case(path), old if path.name.endswith(".old") or step < 10 and replace else read_case(path))
-        assert len(whole) == 1 or not replace
+            (aside,) = folder.glob(".c.*.old")
+            assert_same(read_case(aside), old)
     raise AssertionError("never succeeded")
 
 

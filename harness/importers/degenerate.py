@@ -93,7 +93,7 @@ def _started_near(id: str, title: str, because: str, T_CkCf: np.ndarray) -> Case
     """Points seen under a known true pose, started 2 degrees about (1, 1, 1), 5 cm and 3 % in scale away from it."""
     values = exact_room()
     values["Xf"] = seen_from(values["Xk"], T_CkCf)
-    start = poses.compose(poses.pose([0.03, 0.03, -0.02], poses.about([-1, -1, -1], -2.0), 1.03), T_CkCf)
+    start = poses.compose(poses.pose([0.03, 0.03, -0.02], poses.about([1, 1, 1], 2.0), 1.03), T_CkCf)
     values["T_WCf"] = poses.compose(values["T_WCk"][0].astype(np.float64), start)[None].astype(np.float32)
     return case(id, title, because, values, truth_T_CkCf=pose_tuple(T_CkCf))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def match_features(
     return Matches(np.where(matched, index, np.arange(depth_k.size)), matched), cv2.__version__
 
 
-def _pixels(points: list[tuple[float, float]], full: tuple[int, ...], small: tuple[int, ...]) -> np.ndarray:
+def _pixels(points: list[Sequence[float]], full: tuple[int, ...], small: tuple[int, ...]) -> np.ndarray:
     """Row-major number of the small image's pixel that covers each point (x, y) of the full image."""
     uv = np.array(points, dtype=np.float64).reshape(-1, 2) + 0.5
     u = np.clip(np.floor(uv[:, 0] * small[1] / full[1]), 0, small[1] - 1)

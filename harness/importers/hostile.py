@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from harness.case import Case, OptionsDocument
 from harness.importers import poses
-from harness.importers.wellformed import N, SIZE, calibrated, case, exact_room, room
+from harness.importers.wellformed import SIZE, N, calibrated, case, exact_room, room
 from sim3solve.problem import Status
 
 BAD = {"zero": 0.0, "nan": np.nan, "inf": np.inf}
@@ -87,8 +89,7 @@ def _calibrated() -> list[Case]:
     masked = "The logarithm of a missing depth is masked by valid_meas_k, not by valid_opt, and must not matter."
     away = "No point projects into the image, so no match counts; dividing by the negative depth would make some look right."
     log_0 = "log 0 is minus infinity: a measurement that claims to be valid and is not finite must be reported."
-    options = OptionsDocument(img_size=(SIZE[1], SIZE[0]))
-    in_calib = {"kind": "calib", "options": options}
+    in_calib: dict[str, Any] = {"kind": "calib", "options": OptionsDocument(img_size=(SIZE[1], SIZE[0]))}
     return [
         case("calib-nan-invalid", "NaN measurements where valid_meas_k is false", masked, hole, tags=("masked",), **in_calib),
         case("calib-behind", "Every point starts behind the keyframe", away, behind, Status.TOO_FEW_MATCHES, **in_calib),

@@ -67,7 +67,7 @@ def layout_cases() -> list[Case]:
         _case(
             "same-tensor",
             "Xf and Xk are one tensor, and the start is off",
-            "A frame tracked against itself: the answer is the identity, at a cost of zero where relative change means nothing.",
+            "A frame tracked against itself: the answer is the identity, and the cost falls to the square of rounding.",
             _against_itself(values),
             {"Xf": _columns(3, 0, "points"), "Xk": _columns(3, 0, "points")},
         ),
@@ -89,8 +89,14 @@ def _case(id: str, title: str, because: str, values: dict[str, np.ndarray], spec
 
 def _columns(step: int, offset: int, group: str | None = None) -> TensorSpec:
     """Three columns, from ``offset`` on, of a float32 buffer (N, step)."""
-    place = {"storage_offset": offset, "data_ptr_mod_512": offset * 4 % 512}
-    return TensorSpec(dtype="float32", shape=(N, 3), stride=(step, 1), alias_group=group, **place)
+    return TensorSpec(
+        dtype="float32",
+        shape=(N, 3),
+        stride=(step, 1),
+        storage_offset=offset,
+        data_ptr_mod_512=offset * 4 % 512,
+        alias_group=group,
+    )
 
 
 def _offset_views() -> Specs:

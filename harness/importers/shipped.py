@@ -77,10 +77,7 @@ def shipped_cases(tum_root: Path) -> Iterator[Case]:
 
 def readme(cases: list[Case]) -> str:
     """The table of the cases, and whose data they are made from."""
-    rows = [
-        f"| `{case.id}` | {case.document.kind} | {case.document.n_points or '-'} | {_expected(case)} | {case.document.expect.because} |"
-        for case in cases
-    ]
+    rows = [_row(case) for case in cases]
     return f"""# Cases
 
 Written by `python -m harness.importers.shipped --tum DIR --out cases`; do not edit by hand. Each folder is one input of the pose

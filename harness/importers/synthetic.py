@@ -126,7 +126,7 @@ SCENES = (
         axis=(1.0, 0.6, 0.2),
         translation=(0.08, 0.05, -0.03),
         seed=6,
-        because="One plane fixes all seven degrees of freedom, because matches carry depth, but translation and rotation look alike.",
+        because="One plane fixes all seven degrees of freedom, for matches carry depth, but shifts and turns look alike.",
     ),
     replace(
         _EASY,

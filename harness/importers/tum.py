@@ -73,7 +73,7 @@ def import_tum(
     keyframe, frame = (_frame(folder, images, which, trajectory, max_gap_s) for which in pair)
     if keyframe.depth.shape != frame.depth.shape:
         raise SourceError(frame.image.file, "size", f"is {frame.depth.shape}, the keyframe {keyframe.depth.shape} (height, width)")
-    K, origin = tum_files.find_intrinsics(folder, intrinsics)
+    K, origin = tum_files.find_intrinsics(folder, intrinsics, keyframe.depth.shape)
     K_small = scale_intrinsics(K, keyframe.depth.shape, size)
     depth_k, depth_f = (shrink(view, size) for view in (keyframe, frame))
     T_CkCf = poses.compose(poses.inverse(keyframe.T_WC), frame.T_WC)

@@ -20,6 +20,7 @@ CAMERAS = {
     "fr3": (535.4, 539.2, 320.1, 247.6),
 }
 """fx fy cx cy in pixels of 640 x 480, as the benchmark publishes them for the colour cameras (depth is registered to them)."""
+PUBLISHED_SHAPE = (480, 640)
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,17 @@ def find_trajectory(folder: Path) -> Path:
     return found
 
 
-def find_intrinsics(folder: Path, given: str | tuple[float, float, float, float] | None) -> tuple[np.ndarray, str]:
-    """K (3,3) in pixels of the full image, and where it is from: as given, else K.txt, else the camera in the folder's name."""
+def find_intrinsics(
+    folder: Path, given: str | tuple[float, float, float, float] | None, full: tuple[int, ...] = PUBLISHED_SHAPE
+) -> tuple[np.ndarray, str]:
+    """K (3,3) in pixels of the full image, and where it is from: as given, else K.txt, else the camera in the folder's name.
+
+    ``full`` is the image's (height, width); published values only fit the published size.
+    """
+    if isinstance(given, str) and given in CAMERAS:
+        return _published(folder, given, full), f"published values of {given}"
     if given is not None:
-        return _given(folder, given)
+        return _given(folder, given), "given as fx,fy,cx,cy"
     file = folder / "K.txt"
     if file.is_file():
         rows = [_numbers(file, f"line {number}", words, 3) for number, words in _rows(file)]
@@ -130,18 +138,24 @@ def find_intrinsics(folder: Path, given: str | tuple[float, float, float, float]
         names = ", ".join(CAMERAS)
         raise SourceError(file, "file", f"no such file, and the folder's name tells no camera: give fx,fy,cx,cy or one of {names}")
     name = f"fr{camera[1]}"
-    return _matrix(CAMERAS[name]), f"published values of {name}, from the folder's name"
+    return _published(folder, name, full), f"published values of {name}, from the folder's name"
 
 
-def _given(folder: Path, given: str | tuple[float, float, float, float]) -> tuple[np.ndarray, str]:
-    if isinstance(given, str) and given in CAMERAS:
-        return _matrix(CAMERAS[given]), f"published values of {given}"
+def _published(folder: Path, name: str, full: tuple[int, ...]) -> np.ndarray:
+    if full != PUBLISHED_SHAPE:
+        raise SourceError(
+            folder, "intrinsics", f"those of {name} are for 640x480, the images are {full[1]}x{full[0]}: give fx,fy,cx,cy"
+        )
+    return _matrix(CAMERAS[name])
+
+
+def _given(folder: Path, given: str | tuple[float, float, float, float]) -> np.ndarray:
     values = given.split(",") if isinstance(given, str) else given
     try:
         fx, fy, cx, cy = (float(x) for x in values)
     except ValueError:
         raise SourceError(folder, "intrinsics", f"must be fx,fy,cx,cy or one of {', '.join(CAMERAS)}, got {given!r}") from None
-    return _checked(folder, _matrix((fx, fy, cx, cy))), "given as fx,fy,cx,cy"
+    return _checked(folder, _matrix((fx, fy, cx, cy)))
 
 
 def _matrix(values: tuple[float, float, float, float]) -> np.ndarray:

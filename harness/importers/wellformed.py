@@ -42,7 +42,7 @@ def line(middle: list[float], half: list[float]) -> Values:
 
 
 def calibrated() -> Values:
-    """``calib`` tensors of a slanted wall with a box before it, seen by two cameras, without noise; the keyframe at the identity."""
+    """``calib`` tensors of a slanted wall with a box before it, seen by two cameras, without noise."""
     world = render.World(boxes=(render.Box((-0.4, -0.3, 1.3), (0.3, 0.4, 1.5)),), planes=(render.Plane((0.2, 0.1, 1.0), 2.2),))
     K = render.camera(SIZE, 21.0)
     motion = poses.pose([0.05, -0.02, 0.04], poses.about([0.2, 1, 0], 3.0))

@@ -95,8 +95,7 @@ def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
         facts.append(("Time limit", f"{number(outcome.limit_s)} s"))
     facts.append(("Reason", outcome.reason or ""))
     if parity:
-        within = "within tolerance" if parity.within else "out of tolerance"
-        facts.append(("Parity", f"{within}: {parity.why}" if parity.why else within))
+        facts.append(("Parity", parity.why if parity.within else f"out of tolerance: {parity.why}"))
     if not outcome.judged:
         facts.append(("Judged", "no: a baseline that claims no parity"))
     facts.append(("Iterations", "" if outcome.iterations is None else str(outcome.iterations)))
@@ -159,7 +158,9 @@ def _stages(outcome: Outcome) -> tuple[Stage, ...]:
     return (*stages, *(Stage(name, "", "never") for name in STAGES[furthest + 1 :]))
 
 
-def _parity_rows(parity: Parity | None, tolerances: Mapping[str, Tolerance]) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
+def _parity_rows(
+    parity: Parity | None, tolerances: Mapping[str, Tolerance]
+) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
     if parity is None:
         return ()
     return tuple(

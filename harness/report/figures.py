@@ -98,7 +98,9 @@ def _badness(errors: Mapping[str, Mapping[str, float]], tolerances: Mapping[str,
     """How far the second worst solver is over its worst tolerance (the worst is the baseline); NaN is as far as can be."""
     worst = []
     for measured in errors.values():
-        ratios = [measured[name] / tolerance.limit for name, tolerance in tolerances.items() if name in measured and tolerance.limit]
+        ratios = [
+            measured[name] / tolerance.limit for name, tolerance in tolerances.items() if name in measured and tolerance.limit
+        ]
         worst.append(max((ratio if ratio == ratio else float("inf") for ratio in ratios), default=0.0))
     return sorted(worst)[-2:][0] if worst else 0.0
 
@@ -109,6 +111,14 @@ def _time_rows(run: Run, series: Mapping[str, Series]) -> tuple[TimeRow, ...]:
         ms = solve_times(run.outcomes, solver)
         if ms:
             replays = [outcome.seconds for outcome in run.outcomes if outcome.solver == solver and outcome.tool == "none"]
-            row = [number(value) for value in (statistics.median(ms), min(ms), max(ms))]
-            rows.append(TimeRow(clean(solver), len(ms), *row, number(statistics.median(replays))))
+            rows.append(
+                TimeRow(
+                    solver=clean(solver),
+                    solves=len(ms),
+                    median=number(statistics.median(ms)),
+                    fastest=number(min(ms)),
+                    slowest=number(max(ms)),
+                    replay=number(statistics.median(replays)),
+                )
+            )
     return tuple(rows)

@@ -12,7 +12,7 @@ from harness.report.evidence import Section, section
 from harness.report.figures import Figures, draw_figures
 from harness.report.headline import Headline, headline
 from harness.report.matrix import Matrix, build_matrix
-from harness.report.parity_table import Baseline, ParityRow, baselines, parity_rows
+from harness.report.parity_table import Baseline, OpRow, ParityRow, baselines, op_rows, parity_rows
 from harness.report.text import Anchors, clean, duration, number
 from harness.report.words import KIND_MEANINGS
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Tolerance, read_parity, read_tolerances
@@ -65,6 +65,7 @@ class Page:
     measures: tuple[tuple[str, str], ...]
     yardsticks: tuple[str, ...]
     parity: tuple[ParityRow, ...]
+    ops: tuple[OpRow, ...]
     baselines: tuple[Baseline, ...]
     figures: Figures
     environment: tuple[tuple[str, str], ...]
@@ -81,7 +82,9 @@ def build_page(run: Run) -> Page:
     case_hrefs = {case: "#" + anchor for case, anchor in case_anchors.items()}
     outcome_anchors = {i: anchors.new("outcome", *_names(outcome)) for i, outcome in enumerate(run.outcomes)}
     hrefs = {i: "#" + anchor for i, anchor in outcome_anchors.items()}
-    entries = [(outcome, parity, hrefs[i]) for i, (outcome, parity) in enumerate(zip(run.outcomes, parities, strict=True)) if parity]
+    entries = [
+        (outcome, parity, hrefs[i]) for i, (outcome, parity) in enumerate(zip(run.outcomes, parities, strict=True)) if parity
+    ]
     failed = sum(outcome.expected is False for outcome in run.outcomes)
     share = PAGE_TEXT // 8 // max(1, failed), PAGE_TEXT // 8 // max(1, len(run.outcomes) - failed)
     limits = {True: max(800, min(FAILURE_TEXT, share[0])), False: max(400, min(OTHER_TEXT, share[1]))}
@@ -108,6 +111,7 @@ def build_page(run: Run) -> Page:
         measures=tuple(MEASURES.values()),
         yardsticks=tuple(YARDSTICKS[name] for name in ("oracle", "optimum")),
         parity=parity_rows([entry for entry in entries if entry[0].judged], tolerances),
+        ops=op_rows(entries),
         baselines=baselines(entries, tolerances),
         figures=draw_figures(run, parities, tolerances, case_hrefs),
         environment=tuple((clean(name), clean(value)) for name, value in _flat(run.environment)),
@@ -138,7 +142,9 @@ def _kinds(run: Run) -> tuple[tuple[str, str, str], ...]:
     """(CSS class, kind, meaning) of the kinds that occur: the key to the matrix."""
     present = {outcome.kind for outcome in run.outcomes}
     return tuple(
-        ("k-" + kind.value.lower().replace("_", "-"), kind.value, meaning) for kind, meaning in KIND_MEANINGS.items() if kind in present
+        ("k-" + kind.value.lower().replace("_", "-"), kind.value, meaning)
+        for kind, meaning in KIND_MEANINGS.items()
+        if kind in present
     )
 
 
@@ -165,7 +171,7 @@ def _attributions(run: Run) -> tuple[Attribution, ...]:
         key = (str(summary.get("source") or ""), str(summary.get("licence") or ""), str(summary.get("attribution") or ""))
         if any(key):
             groups.setdefault(key, []).append(clean(case))
-    return tuple(Attribution(*(clean(text) for text in key), tuple(cases)) for key, cases in groups.items())
+    return tuple(Attribution(clean(key[0]), clean(key[1]), clean(key[2]), tuple(cases)) for key, cases in groups.items())
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -177,7 +183,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(item, list) and any(isinstance(entry, Mapping) for entry in item):
             yield from _flat({str(i): entry for i, entry in enumerate(item)}, name + ".")
         else:
-            yield name, _plain(str(key), item)
+            yield name.removesuffix("_bytes"), _plain(str(key), item)
 
 
 def _plain(key: str, item: Any) -> str:

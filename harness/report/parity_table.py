@@ -62,8 +62,39 @@ Entry = tuple[Outcome, Parity, str]
 """An outcome that has a parity, and the link to its section."""
 
 
+@dataclass(frozen=True)
+class OpRow:
+    """An op's result beside the oracle's: there is no pose to measure, so the words of the comparison stand for it."""
+
+    case: str
+    solver: str
+    tool: str
+    href: str
+    mark: str
+    judgement: str
+    failed: bool
+    why: str
+
+
+def op_rows(entries: Sequence[Entry]) -> tuple[OpRow, ...]:
+    return tuple(
+        OpRow(
+            case=clean(outcome.case),
+            solver=clean(outcome.solver),
+            tool=clean(outcome.tool),
+            href=href,
+            mark=MARKS[outcome.expected],
+            judgement=MARK_MEANINGS[outcome.expected],
+            failed=outcome.expected is False,
+            why=clean(parity.why),
+        )
+        for outcome, parity, href in entries
+        if not parity.errors
+    )
+
+
 def parity_rows(entries: Sequence[Entry], tolerances: Mapping[str, Tolerance]) -> tuple[ParityRow, ...]:
-    return tuple(_parity_row(*entry, tolerances) for entry in entries)
+    return tuple(_parity_row(*entry, tolerances) for entry in entries if entry[1].errors)
 
 
 def _parity_row(outcome: Outcome, parity: Parity, href: str, tolerances: Mapping[str, Tolerance]) -> ParityRow:
@@ -100,7 +131,7 @@ def _numbers(parity: Parity, yardstick: str, tolerances: Mapping[str, Tolerance]
 
 def baselines(entries: Sequence[Entry], tolerances: Mapping[str, Tolerance]) -> tuple[Baseline, ...]:
     """One table per solver that claims no parity, of the replays without a tool."""
-    plain = [entry for entry in entries if entry[0].tool == "none"]
+    plain = [entry for entry in entries if entry[0].tool == "none" and entry[1].errors]
     judged = list(dict.fromkeys(outcome.solver for outcome, _, _ in plain if outcome.judged))
     unjudged = list(dict.fromkeys(outcome.solver for outcome, _, _ in plain if not outcome.judged))
     by_key = {(outcome.case, outcome.solver): parity for outcome, parity, _ in plain}

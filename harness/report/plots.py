@@ -52,7 +52,7 @@ class Series:
 
 
 def convergence(outcomes: Sequence[Outcome], parities: Sequence[Parity | None], series: Mapping[str, Series], name: str) -> Markup:
-    """Cost and update norm by iteration (from 1) of every solver that left a trace of one case."""
+    """Cost before, and length of, each step (from 0) of every solver that left a trace of one case."""
     with drawing():
         figure = Figure(figsize=(4.1, 1.55))
         left, right = figure.subplots(1, 2)
@@ -75,7 +75,7 @@ def _trace(axes: Axes, trace: Sequence[IterationRecord], field: str, series: Ser
     values = [getattr(record, field) for record in trace]
     shown = [value if math.isfinite(value) else math.nan for value in values]
     axes.plot(
-        range(1, len(values) + 1), shown, color=series.color, linewidth=series.width, marker=series.marker,
+        range(len(values)), shown, color=series.color, linewidth=series.width, marker=series.marker,
         markersize=series.width + 2, markeredgewidth=0, solid_capstyle="round",
     )  # fmt: skip
     return [value for value in shown if not math.isnan(value)]
@@ -137,8 +137,12 @@ def _dots(axes: Axes, points: Iterable[tuple[int, float]], series: Series, low: 
         else:
             lost.append(row)
     size = 5.4 - 0.7 * series.index
-    axes.plot(values, rows, linestyle="", marker=series.marker, markersize=size, color=series.color, markeredgewidth=0, clip_on=False)
-    axes.plot([high] * len(lost), lost, linestyle="", marker="x", markersize=5, color=series.color, markeredgewidth=1.6, clip_on=False)
+    axes.plot(
+        values, rows, linestyle="", marker=series.marker, markersize=size, color=series.color, markeredgewidth=0, clip_on=False
+    )
+    axes.plot(
+        [high] * len(lost), lost, linestyle="", marker="x", markersize=5, color=series.color, markeredgewidth=1.6, clip_on=False
+    )
 
 
 def _log_bounds(values: list[float], limit: float | None) -> tuple[float, float]:
@@ -165,7 +169,9 @@ def times(outcomes: Sequence[Outcome], series: Mapping[str, Series], name: str) 
         axes = figure.subplots()
         for row, (solver, ms) in enumerate(measured.items()):
             its = series[solver]
-            axes.plot(ms, [row] * len(ms), linestyle="", marker=its.marker, markersize=5, color=its.color, alpha=0.45, markeredgewidth=0)
+            axes.plot(
+                ms, [row] * len(ms), linestyle="", marker=its.marker, markersize=5, color=its.color, alpha=0.45, markeredgewidth=0
+            )
             axes.plot([ms[len(ms) // 2]] * 2, [row - 0.36, row + 0.36], color=its.color, linewidth=2)
         axes.set_xscale("log")
         _decades(axes)

@@ -1,4 +1,4 @@
-"""A matplotlib figure as a small inline SVG: text stays text, colours are the page's own, ids never clash, nothing tells the time."""
+"""A matplotlib figure as a small inline SVG: text stays text, colours are the page's, ids never clash, nothing tells the time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -25,7 +26,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BAND: "--band", BAD
     color: f"--s{i}" for i, color in enumerate(SERIES)
 }
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "figure.facecolor": "none",
@@ -51,14 +52,14 @@ STYLE = {
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The style that figures are made in. A name in a script that matplotlib's font lacks is no matter: the browser draws the text."""
+    """The style that figures are made in. That matplotlib's font lacks a letter is no matter: the browser draws the text."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*Glyph .* missing from", category=UserWarning)
         yield
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> Markup:
-    """``name`` starts every id in the figure, so it must be the figure's own in the page; ``title`` is read to who cannot see it."""
+    """``name`` starts every id in the figure, so no other figure of the page may have it; ``title`` is for screen readers."""
     buffer = io.BytesIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):

@@ -48,7 +48,9 @@ def parquet(table: pd.DataFrame) -> bytes:
 def csv(table: pd.DataFrame) -> bytes:
     """A missing value is empty; a NaN that was measured is the word ``nan``."""
     floats = [name for name, dtype in COLUMNS.items() if pa.types.is_floating(dtype)]
-    words = table.assign(**{name: _float_words(table[name]) for name in floats})
+    words = table.copy()
+    for name in floats:
+        words[name] = _float_words(table[name])
     return words.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -24,6 +24,7 @@ def clean(text: str) -> str:
     text = _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _UNPRINTABLE.sub(lambda match: chr(0x2400 + ord(match[0])) if match[0] < "\x20" else "\ufffd", text)
 
+
 CUT_WITHIN = 200
 """Characters that may be given up so that a cut falls between two lines."""
 
@@ -87,7 +88,7 @@ def as_float(value: Any, where: str, field: str) -> float | None:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``1.2e-5`` rather than ``1.2e-05``; a dash when there is none."""
+    """``1.2e-5`` rather than ``1.2e-05``, ``1400`` rather than ``1.4e+03``; a dash when there is none."""
     if value is None:
         return "\u2013"
     if math.isnan(value):
@@ -95,6 +96,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if math.isinf(value):
         return "\u221e" if value > 0 else "\u2212\u221e"
     text = f"{value:.{digits}g}"
+    if "e+" in text and abs(value) < 1e6:
+        return f"{float(text):.0f}"
     return re.sub(r"e([+-])0*(\d)", lambda match: "e" + ("-" if match[1] == "-" else "") + match[2], text)
 
 

@@ -9,7 +9,7 @@ MARKS = {True: "\u2713", False: "\u2717", None: "\u2013"}
 MARK_MEANINGS = {True: "as expected", False: "not as expected", None: "not judged"}
 
 KIND_MEANINGS: dict[Kind, str] = {
-    Kind.OK: "a pose came back",
+    Kind.OK: "a result came back",
     Kind.SOLVER_STATUS: "the solver said by a status that it has no pose",
     Kind.RAISED: "a Python exception",
     Kind.CRASHED: "the process died",
@@ -21,8 +21,8 @@ KIND_MEANINGS: dict[Kind, str] = {
 }
 
 
-def pose_is_off(outcome: Outcome) -> bool:
-    """A pose came back, is held to parity, and fails it."""
+def is_off(outcome: Outcome) -> bool:
+    """A result came back, is held to parity, and fails it."""
     return outcome.kind is Kind.OK and outcome.judged and outcome.parity is not None and outcome.parity.get("within") is not True
 
 
@@ -41,8 +41,8 @@ def label(outcome: Outcome) -> tuple[str, str]:
 
 
 def _detail(outcome: Outcome) -> str:
-    if pose_is_off(outcome):
-        return "pose out of tolerance"
+    if is_off(outcome):
+        return "out of tolerance"
     if outcome.kind is Kind.OK:
         if not outcome.judged:
             return "baseline"
@@ -67,10 +67,10 @@ def what_happened(outcome: Outcome) -> str:
 
 def _sentence(outcome: Outcome) -> str:
     after = f" The last stage reached was {outcome.stage!r}."
-    if pose_is_off(outcome) and outcome.parity:
-        return f"A pose came back, but {outcome.parity.get('why') or 'it is out of tolerance'}."
+    if is_off(outcome) and outcome.parity:
+        return f"A result came back, out of tolerance: {outcome.parity.get('why')}."
     if outcome.kind is Kind.OK:
-        return f"A pose came back ({outcome.status})."
+        return f"A result came back ({outcome.status})."
     if outcome.kind is Kind.SOLVER_STATUS:
         return f"The solver has no pose: {outcome.status}."
     if outcome.kind is Kind.RAISED and outcome.exception:

@@ -33,7 +33,10 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Parity:
-    """``errors`` maps a yardstick to its four measures; a yardstick that could not be applied is absent."""
+    """Of a pose, or of the result of an op, which has no yardsticks but a verdict and a reason.
+
+    ``errors`` maps a yardstick to its four measures; a yardstick that could not be applied is absent.
+    """
 
     errors: Mapping[str, Mapping[str, float]]
     cost: float | None
@@ -41,7 +44,7 @@ class Parity:
     cost_optimum: float | None
     iterations_oracle: int | None
     status_oracle: str
-    first_divergence: int | None
+    first_divergence: int | None  # counted from 0, as the journal does
     within: bool
     why: str
 

@@ -1,0 +1,3 @@
+"""Makes ``pytest cases/`` work: see harness/pytest_plugin.py."""
+
+pytest_plugins = ["harness.pytest_plugin"]

@@ -1,0 +1,141 @@
+"""The command line: ``harness VERB``. Words are turned into calls here, and every error a user can mend is caught here, once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from harness import casecli, console, importcli, registry
+from harness.errors import HarnessError
+from harness.isolation import TOOLS, Limits
+from harness.jsonfile import dumps
+from harness.replay import Interrupted, Request, default_command, replay
+from harness.repro import repro
+from harness.run import Run, read_run
+from harness.rundiff import diff
+
+EXIT_AS_EXPECTED, EXIT_FAILURE, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="harness", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Find out why a SLAM tracker's pose solver died or gave a wrong pose: replay recorded inputs through every solver, each "
+    "in a process of its own, and report what broke. Exit code: 0 as expected, 1 a failure was found, 2 wrong use.",
+)  # fmt: skip
+app.add_typer(casecli.app, name="case")
+app.add_typer(importcli.app, name="import")
+
+_SOLVER = f"Solver name ({', '.join(registry.BUILTIN)}) or FILE.py:FACTORY. Repeatable; default: all built-in ones."
+_FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Children at once; 0 for one per core.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds each child may take.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N. auto takes a GPU where the solver can use one.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even when the same run was cut off and could be taken up.")]
+
+
+@app.command("repro", epilog="Example: harness repro --out reports")
+def repro_command(out: Out = Path("reports"), jobs: Jobs = 0, fresh: Fresh = False, json: Json = False) -> None:
+    """Replay every shipped case through every solver this machine has, and write the report."""
+    with console.progress(json) as show:
+        run, page = repro(out, jobs=jobs, resume=not fresh, progress=show)
+    _end(run, page, json, rows=False)
+
+
+@app.command(
+    "replay",
+    epilog="Examples: harness replay cases/real-fr1-desk-0-8-ray --solver torch | harness replay my-crash --solver solver.py:make "
+    "--timeout 20 | harness replay cases --solver torch --json",
+)
+def replay_command(
+    cases: Annotated[list[Path], typer.Argument(help="Case folders, or folders of cases.")],
+    solver: Annotated[list[str] | None, typer.Option(help=_SOLVER)] = None,
+    tool: Annotated[list[str] | None, typer.Option(help=f"Tool to run the child under: {', '.join(TOOLS)}. Repeatable.")] = None,
+    timeout: Timeout = Limits.timeout_s,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
+    fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
+    out: Out = Path("reports"),
+    fresh: Fresh = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Replay cases through solvers, each in a process of its own, and compare with the float64 oracle."""
+    for name in tool or ():
+        if name not in TOOLS:
+            _wrong_use(f"--tool {name}: unknown (there are: {', '.join(TOOLS)})")
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        _wrong_use(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    limits = Limits(timeout, memory_limit, device, fresh_interpreter)
+    solvers = tuple(solver or registry.BUILTIN)
+    request = Request(tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh)
+    with console.progress(json) as show:
+        run = replay(request, show)
+    from harness.report import write_report  # pandas and matplotlib take a second that --help should not
+
+    _end(run, write_report(run.folder), json, rows=True)
+
+
+@app.command("report", epilog="Example: harness report reports/latest")
+def report_command(folder: Annotated[Path, typer.Argument(help="The folder of one run.")], json: Json = False) -> None:
+    """Write the HTML report and the result tables of a run again, from its files."""
+    from harness.report import write_report
+
+    page = write_report(folder)
+    if json:
+        console.out.print_json(dumps({"report": str(page)}))
+    else:
+        console.out.print(f"report: {page}")
+
+
+@app.command("compare", epilog="Example: harness compare reports/before reports/after")
+def compare_command(
+    a: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    b: Annotated[Path, typer.Argument(help="The folder of another.")],
+    json: Json = False,
+) -> None:
+    """Say what differs between two runs. Exit code 1 when something that was as expected no longer is."""
+    changes = diff(read_run(a), read_run(b))
+    broken = any(change.what == "broken" for change in changes)
+    if json:
+        sys.stdout.write(dumps({"a": str(a), "b": str(b), "changes": [change.to_json() for change in changes]}) + "\n")
+    else:
+        rows = [
+            [c.case, c.solver, c.what, c.a, c.b, f"{c.d_sigma_a:.2g}", f"{c.d_sigma_b:.2g}", f"{c.speed:.2f}", c.why]
+            for c in changes
+            if c.what != "same"
+        ]
+        if rows:
+            console.out.print(console.table(["case", "solver", "what", "A", "B", "d A", "d B", "time B/A", "why"], rows))
+        console.out.print(f"{sum(c.what == 'same' for c in changes)} of {len(changes)} the same")
+    raise typer.Exit(EXIT_FAILURE if broken else EXIT_AS_EXPECTED)
+
+
+def _end(run: Run, page: Path, json: bool, *, rows: bool) -> NoReturn:
+    if json:
+        sys.stdout.write(dumps(run.to_json()) + "\n")
+    else:
+        console.summary(run, rows=rows)
+        console.out.print(f"report: {page}")
+    failed = any(outcome.expected is False for outcome in run.outcomes)
+    raise typer.Exit(EXIT_FAILURE if failed else EXIT_AS_EXPECTED)
+
+
+def _wrong_use(message: str) -> NoReturn:
+    console.err.print(f"[red]error:[/] {message}")
+    raise typer.Exit(EXIT_WRONG_USE)
+
+
+def main() -> None:
+    """Entry point. Errors a user can mend end in one line and exit code 2."""
+    try:
+        app()
+    except Interrupted as interrupted:
+        console.err.print(str(interrupted))
+        sys.exit(EXIT_INTERRUPTED)
+    except HarnessError as error:
+        console.err.print(f"[red]error:[/] {console.escape(str(error))}")
+        sys.exit(EXIT_WRONG_USE)

@@ -1,0 +1,79 @@
+"""What the command line shows while it works, and its tables. Progress goes to stderr, so that stdout can be one document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape as escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from harness.outcome import Kind, Outcome
+from harness.run import Run
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Outcome, int, int], None] | None]:
+    """A bar on stderr; anything that is no plain pose or status is written out as it happens."""
+    if quiet:
+        yield None
+        return
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(outcome: Outcome, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=escape(f"{outcome.case} x {outcome.solver}"))
+            if outcome.kind not in _COLOURS:
+                bar.console.print(f"[red]{outcome.kind.value}[/] {escape(outcome.case)} x {escape(outcome.solver)}")
+
+        yield show
+
+
+def summary(run: Run, *, rows: bool) -> None:
+    """A table of outcomes (``rows``), the verdict of each that was not as expected, and the count."""
+    if rows:
+        out.print(
+            table(
+                ["case", "solver", "tool", "outcome", "status", "iterations", "d (sigma)", "solve", "as expected"],
+                [_row(o) for o in run.outcomes],
+            )
+        )
+    for outcome in run.outcomes:
+        if outcome.expected is False:
+            out.print(f"[red]not expected:[/] {escape(outcome.verdict)}\n  again: {escape(outcome.repeat)}")
+    reasons = Counter(f"{o.solver}: {o.reason}" for o in run.outcomes if o.kind is Kind.UNAVAILABLE)
+    for reason, count in reasons.items():
+        out.print(f"[yellow]not run ({count}):[/] {escape(reason)}")
+    expected = sum(o.expected is True for o in run.outcomes)
+    failed = sum(o.expected is False for o in run.outcomes)
+    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not, {len(run.outcomes) - expected - failed} not run"
+    out.print(f"[{'red' if failed else 'green'}]{text}[/]")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def _row(o: Outcome) -> list[str]:
+    against = (o.parity or {}).get("oracle") or {}
+    d_sigma = f"{float(against['d_sigma']):.2g}" if "d_sigma" in against else ""
+    colour = _COLOURS.get(o.kind, "red")
+    word = {True: "yes", False: "[red]no[/]", None: ""}[o.expected]
+    detail = o.status or (o.exit.name if o.exit and o.exit.crashed else o.exception.type if o.exception else "")
+    seconds = "" if o.solve_seconds is None else f"{1000 * o.solve_seconds:.1f} ms"
+    ended = [f"[{colour}]{o.kind.value}[/]", escape(detail), str(o.iterations or ""), d_sigma, seconds, word]
+    return [escape(o.case), escape(o.solver), o.tool, *ended]

@@ -1,0 +1,139 @@
+"""The report of runs that are hostile, huge, empty or cut short."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import html_tree
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import report_run as made
+
+from harness.errors import ResultError
+from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
+from harness.report import write_report
+from harness.report.text import clean
+
+HOSTILE = (
+    "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\" onfocus='x' {{7*7}} $\\frac{$ & "
+    "\x00\x1b[31m\udc80\ud83d\u202e"
+)
+
+
+def report(folder: Path, outcomes: list[Outcome], **options: Any) -> html_tree.Element:
+    html = write_report(made.write_run(folder / "run", outcomes, **options)).read_text(encoding="utf-8")
+    page = html_tree.parse(html)
+    html_tree.check_links(page)
+    return page
+
+
+def test_hostile_strings_stay_text(tmp_path: Path) -> None:
+    tail = {"tool": HOSTILE, "stderr": HOSTILE, "stdout": HOSTILE, "notes": (HOSTILE,), "verdict": HOSTILE, "faulthandler": HOSTILE}
+    info = ExceptionInfo(HOSTILE, HOSTILE, HOSTILE)
+    bad = made.outcome(HOSTILE, HOSTILE, Kind.RAISED, expected=False, exception=info,
+                       exit=Exit(-11, HOSTILE, HOSTILE, True, HOSTILE), findings=({HOSTILE: HOSTILE},),
+                       values={HOSTILE: [HOSTILE]}, device=HOSTILE, **tail)  # fmt: skip
+    drawn = [
+        replace(made.solved(HOSTILE, solver, 1), parity=made.parity(9.0) | {"why": HOSTILE}) for solver in (HOSTILE + "2", "torch")
+    ]
+    missing = made.outcome(HOSTILE, "cuda", Kind.UNAVAILABLE, stage="", expected=None, reason=HOSTILE)
+    summary = {**dict.fromkeys(made.case_summary("a"), HOSTILE), "n_points": 3, "tags": [HOSTILE]}
+    page = report(tmp_path, [bad, *drawn, missing], cases={HOSTILE: summary}, ascii_json=True)
+    assert [script.attributes for script in page.all("script")] == [{}]
+    assert not page.all("img")
+    assert not [name for e in page.walk() for name in e.attributes if name.startswith("on")]
+    assert "alert(1)" in page.by_id("main").text
+    assert "49" not in page.all("title")[0].text
+    html = (tmp_path / "run" / "index.html").read_bytes().decode("utf-8")
+    assert not {"\x00", "\x1b", "\u202e"} & set(html)
+    assert [pre.text for pre in page.all("article")[0].all("pre")].count(clean(HOSTILE)) == 4  # traceback and the three outputs
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert rows[0]["exception_message"] == clean(HOSTILE)
+
+
+def test_dollars_in_a_name_are_not_formulas(tmp_path: Path) -> None:
+    page = report(tmp_path, [made.solved("$\\frac{$", "$\\no$", 1)])
+    assert [text.text for text in page.all("text") if "frac" in text.text] == ["$\\frac{$"]
+
+
+def test_megabytes_of_output_are_cut_in_the_middle(tmp_path: Path) -> None:
+    text = "first line\n" + "x" * 5_000_000 + "\nlast line"
+    crash = made.outcome("loud", "torch", Kind.CRASHED, stage="solving", expected=False, exit=made.SEGFAULT, stdout=text)
+    article = report(tmp_path, [crash]).all("article")[0]
+    parts = [pre.text for pre in article.all("pre") if pre.attributes.get("class") != "repeat"]
+    assert parts[0].startswith("first line")
+    assert parts[1].endswith("last line")
+    omitted = len(text) - len("".join(parts))
+    assert f"{omitted:,} characters left out" in article.text
+    assert omitted > 4_900_000
+
+
+def test_an_empty_run(tmp_path: Path) -> None:
+    page = report(tmp_path, [])
+    assert page.all("h1")[0].words == "? Nothing has been judged"
+    assert "Nothing was planned" in page.text
+    assert pd.read_csv(tmp_path / "run" / "results.csv").empty
+    assert pq.read_table(tmp_path / "run" / "results.parquet").num_rows == 0
+
+
+def test_an_unfinished_run_says_so_and_shows_what_is_missing(tmp_path: Path) -> None:
+    page = report(
+        tmp_path, [made.solved("one", "torch", 1)], finished=False, extra_tasks=[["one", "skip", "none"], ["two", "skip", "none"]]
+    )
+    header = page.all("header", "unsure")[0].words
+    assert "This run was not finished: 2 replays still to do" in header
+    assert [cell.words for cell in page.all("table", "matrix")[0].all("td", "k-pending")] == ["… not run"] * 2
+
+
+def test_a_run_without_failures(tmp_path: Path) -> None:
+    page = report(tmp_path, [made.solved("one", solver, 1) for solver in made.SOLVERS])
+    assert page.all("h1")[0].words == "✓ 1 case \u00d7 3 solvers: all 3 as expected"
+    assert page.all("header", "good")
+    assert not page.all("article")
+
+
+def test_traces_of_nan_and_infinity_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
+    nowhere = tuple(replace(record, cost=math.nan, delta_norm=math.inf) for record in made.trace(3))
+    first = replace(made.solved("lost", "torch", 1), trace=nowhere, parity=made.parity(math.inf, within=False), expected=False)
+    page = report(
+        tmp_path, [first, replace(made.solved("flat", "torch", 1), trace=made.trace(3, start=0.0)), made.solved("part", "skip", 0)]
+    )
+    assert "no finite value" in page.text
+    assert len(page.all("svg")) == 4
+
+
+def test_two_outcomes_of_one_name_get_two_sections(tmp_path: Path) -> None:
+    same = made.solved("twice", "torch", 1)
+    page = report(tmp_path, [same, replace(same, tool="a b"), replace(same, tool="a/b")])
+    assert len(page.all("details")) == 3
+
+
+def test_a_word_where_a_number_belongs_is_an_error_that_names_it(tmp_path: Path) -> None:
+    wrong = made.parity(1.0)
+    wrong["oracle"]["d_sigma"] = "much"
+    with pytest.raises(ResultError, match=r"one torch none: parity\.oracle\.d_sigma"):
+        report(tmp_path, [replace(made.solved("one", "torch", 1), parity=wrong)])
+
+
+def test_two_thousand_outcomes(tmp_path: Path) -> None:
+    outcomes = [made.solved(f"case-{i:03}", solver, i % 11) for i in range(500) for solver in (*made.SOLVERS, "mine.py:fast")]
+    loud = {"stderr": "warning\n" * 500, "stdout": "step\n" * 9000}
+    outcomes[::5] = [
+        made.outcome(it.case, it.solver, Kind.CRASHED, stage="solving", expected=False, exit=made.SEGFAULT, **loud)
+        for it in outcomes[::5]
+    ]
+    folder = made.write_run(tmp_path / "run", outcomes)
+    began = time.perf_counter()
+    file = write_report(folder)
+    assert time.perf_counter() - began < 60  # a few seconds on an idle machine
+    assert file.stat().st_size < 12e6
+    page = html_tree.parse(file.read_text(encoding="utf-8"))
+    html_tree.check_links(page)
+    assert "400 failures" in page.all("h1")[0].text
+    assert len(page.all("figure")) < 60
+    assert "more are left out" in page.text
