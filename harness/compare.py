@@ -37,8 +37,16 @@ TOLERANCES: dict[str, dict[str, Any]] = {
 }
 
 
+def is_similarity(T: Sequence[float] | np.ndarray) -> bool:
+    """Whether 8 numbers are a pose at all: finite, a quaternion with a direction, a positive scale. A solver may return anything.
+
+    Beyond 1e30, or with a norm or scale below 1e-30, they are not: squares and cubes of them must stay finite.
+    """
+    return bool(np.abs(T).max() < 1e30 and np.linalg.norm(T[3:7]) > 1e-30 and T[7] > 1e-30)  # NaN is none of these
+
+
 def pose_matrix(T: Sequence[float] | np.ndarray) -> np.ndarray:
-    """(4,4) similarity matrix of a pose of 8 numbers."""
+    """(4,4) similarity matrix of a pose of 8 numbers that ``is_similarity``."""
     M = np.eye(4)
     M[:3, :3] = T[7] * Rotation.from_quat(np.asarray(T[3:7])).as_matrix()
     M[:3, 3] = T[:3]
@@ -60,16 +68,16 @@ def log(E: np.ndarray) -> np.ndarray:
 
 def pose_error(T: Sequence[float], T_ref: Sequence[float], median_depth: float, H: np.ndarray | None = None) -> dict[str, float]:
     """Distance between two poses (8 numbers each) as the four numbers of ``TOLERANCES``; ``d_sigma`` is NaN without H (7,7)."""
-    failed = dict.fromkeys(TOLERANCES, math.nan)
-    if not (np.isfinite(T).all() and np.isfinite(T_ref).all() and np.linalg.norm(T[3:7]) > 0 and T[7] > 0 and T_ref[7] > 0):
-        return failed
+    if not (is_similarity(T) and is_similarity(T_ref)):
+        return dict.fromkeys(TOLERANCES, math.nan)
     E = pose_matrix(T) @ np.linalg.inv(pose_matrix(T_ref))
     delta = log(E)
+    d2 = math.nan if H is None else float(delta @ H @ delta)
     return {
         "rotation_deg": math.degrees(float(np.linalg.norm(delta[3:6]))),
         "translation_rel": float(np.linalg.norm(E[:3, 3])) / median_depth,
         "log_scale": abs(float(delta[6])),
-        "d_sigma": math.nan if H is None else math.sqrt(max(0.0, float(delta @ H @ delta))),
+        "d_sigma": 0.0 if d2 < 0 else math.sqrt(d2),  # rounding may leave -1e-20; NaN stays NaN
     }
 
 
@@ -80,6 +88,13 @@ def exceeded(error: dict[str, float], *, without: tuple[str, ...] = ()) -> list[
 
 def huber_objective(case: Case, T_CkCf: Sequence[float]) -> float:
     """The Huber loss at a relative pose in float64: what every solver minimizes, evaluated apart from all of them."""
+    return _objective(case, T_CkCf)[0]
+
+
+def _objective(case: Case, T_CkCf: Sequence[float]) -> tuple[float, int]:
+    """The Huber loss, and over how many points it is taken: in the calibrated problem those the pose brings into the image."""
+    if not is_similarity(T_CkCf):
+        return math.nan, 0
     o = case.options
     valid = case.values["valid_opt"][:, 0]
     if case.document.kind == "calib":
@@ -102,7 +117,7 @@ def huber_objective(case: Case, T_CkCf: Sequence[float]) -> float:
             depth = (meas[:, 2] - np.log(Y[:, 2])) / o.sigma_depth
             parts, Q = [pixel[seen], depth[seen, None]], Q[seen]
         a = np.abs(np.hstack(parts)) * np.sqrt(Q)[:, None]
-    return float(np.where(a < o.huber, 0.5 * a * a, o.huber * (a - 0.5 * o.huber)).sum())
+        return float(np.where(a < o.huber, 0.5 * a * a, o.huber * (a - 0.5 * o.huber)).sum()), len(a)
 
 
 def parity(outcome: Outcome, oracle: Outcome, case: Case) -> dict[str, Any] | None:
@@ -117,8 +132,8 @@ def parity(outcome: Outcome, oracle: Outcome, case: Case) -> dict[str, Any] | No
     T_best = [float(x) for x in best["T_CkCf"]]
     truth = case.document.truth_T_CkCf
     against_oracle = pose_error(outcome.T_CkCf, oracle.T_CkCf, depth, H)
-    cost, cost_oracle = (huber_objective(case, T) for T in (outcome.T_CkCf, oracle.T_CkCf))
-    within, why = _judge(against_oracle, cost, cost_oracle)
+    (cost, n), (cost_oracle, n_oracle) = (_objective(case, T) for T in (outcome.T_CkCf, oracle.T_CkCf))
+    within, why = _judge(against_oracle, cost, cost_oracle, lost_points=n < n_oracle)
     if within and not _world_pose_agrees(outcome, case, depth):
         within, why = False, "T_WCf is not T_WCk T_CkCf"
     return {
@@ -132,12 +147,14 @@ def parity(outcome: Outcome, oracle: Outcome, case: Case) -> dict[str, Any] | No
     }  # fmt: skip
 
 
-def _judge(error: dict[str, float], cost: float, cost_oracle: float) -> tuple[bool, str]:
+def _judge(error: dict[str, float], cost: float, cost_oracle: float, lost_points: bool) -> tuple[bool, str]:
     over = exceeded(error)
     if not over:
         return True, "within every limit"
     text = ", ".join(f"{name} {error[name]:.3g} over {TOLERANCES[name]['limit']:g}" for name in over)
     if cost < cost_oracle and all(math.isfinite(value) for value in error.values()):
+        if lost_points:  # a pose that turns the points out of the image has a cost of zero
+            return False, f"{text}; its cost is lower over fewer points"
         return True, f"another pose ({text}), but of lower cost: {cost:.6g} under {cost_oracle:.6g}"
     return False, text
 
@@ -146,6 +163,8 @@ def _world_pose_agrees(outcome: Outcome, case: Case, depth: float) -> bool:
     """T_WCf = T_WCk T_CkCf, up to the limits and to the rounding of a float32 world coordinate."""
     assert outcome.T_WCf is not None and outcome.T_CkCf is not None
     T_WCk = case.as_float("T_WCk").ravel()
+    if not is_similarity(outcome.T_WCf):
+        return False
     expected = pose_matrix(T_WCk) @ pose_matrix(outcome.T_CkCf)
     got = pose_matrix(outcome.T_WCf)
     scale = abs(np.linalg.det(expected[:3, :3])) ** (1 / 3)
@@ -170,6 +189,8 @@ def _op_parity(outcome: Outcome, oracle: Outcome) -> dict[str, Any] | None:
     if mine.shape != theirs.shape:
         return {"within": False, "why": f"the result has shape {mine.shape}, the oracle's {theirs.shape}"}
     if theirs.shape[-1] == 8:
+        if not all(is_similarity(T) for poses in (mine, theirs) for T in poses):
+            return {"within": False, "why": "the result is not a similarity"}
         mine, theirs = (np.stack([pose_matrix(T) for T in poses]) for poses in (mine, theirs))
     error = float(np.abs(mine - theirs).max(initial=0)) / max(1.0, float(np.abs(theirs).max(initial=0)))
     return {"within": bool(error <= limit), "why": f"largest relative difference {error:.3g}, limit {limit:g}", "op_error": error}

@@ -18,19 +18,32 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def collect(timeout_s: float = 60.0) -> dict[str, Any]:
-    """The environment document. Never raises for what the child does."""
-    argv = [sys.executable, "-P", "-m", "harness.environment_child"]
-    try:
-        done = subprocess.run(argv, capture_output=True, timeout=timeout_s, env=child_environment(None), check=False)
-        document = json.loads(done.stdout)
-        assert isinstance(document, dict)
-        return document
-    except subprocess.TimeoutExpired:
-        problem = f"not known: asking took over {timeout_s:g} s"
-    except (OSError, ValueError, AssertionError):
-        problem = f"not known: the child ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}"
-    return basics() | {"torch": problem, "cuda_available": None}
+class Inquiry:
+    """A child that is asked at once and answers while other work goes on."""
+
+    def __init__(self) -> None:
+        argv = [sys.executable, "-P", "-m", "harness.environment_child"]
+        self._child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(None))
+
+    def answer(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        """The environment document. Never raises for what the child does."""
+        try:
+            stdout, stderr = self._child.communicate(timeout=timeout_s)
+            document = json.loads(stdout)
+            if isinstance(document, dict):
+                return document
+            problem = "not known: the child's answer is no object"
+        except subprocess.TimeoutExpired:
+            self.close()
+            problem = f"not known: asking took over {timeout_s:g} s"
+        except ValueError:
+            problem = f"not known: the child ended with code {self._child.returncode}: {stderr.decode(errors='replace')[-500:]}"
+        return basics() | {"torch": problem, "cuda_available": None}
+
+    def close(self) -> None:
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.communicate()
 
 
 def basics() -> dict[str, Any]:

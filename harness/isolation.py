@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -55,7 +56,8 @@ class Task:
 
     def repeat(self, limits: Limits) -> str:
         """The command that does it again."""
-        words = ["python", "-m", "harness", "replay", str(self.case_folder), "--solver", self.solver.name]
+        folder = os.path.relpath(self.case_folder) if self.case_folder.is_relative_to(Path.cwd()) else str(self.case_folder)
+        words = ["python", "-m", "harness", "replay", folder, "--solver", self.solver.name]
         for option, value, default in (
             ("--tool", self.tool, "none"),
             ("--device", limits.device, "auto"),

@@ -27,7 +27,8 @@ def parse(data: bytes) -> Any:
 
 
 def write_json(path: Path, document: Any) -> None:
-    write_bytes(path, dumps(document).encode())
+    # A lone surrogate, as in a file name that is no UTF-8, becomes its JSON escape.
+    write_bytes(path, dumps(document).encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -51,12 +51,19 @@ def worker_argv(folder: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "harness.worker", str(folder)]
 
 
-def open_launcher(log: Path, *, preload: bool = True, threads: int | None = None) -> Launcher:
-    """A launcher for this operating system. ``threads`` bounds the arithmetic threads of each job."""
+PRELOAD = ("numpy", "harness.worker", "sim3solve.reference")
+PRELOAD_TORCH = ("torch", "sim3solve.pytorch", "harness.torch_layout")
+
+
+def open_launcher(log: Path, *, preload: tuple[str, ...] = PRELOAD + PRELOAD_TORCH, threads: int | None = None) -> Launcher:
+    """A launcher for this operating system. ``threads`` bounds the arithmetic threads of each job.
+
+    Where jobs can be forked they find the modules of ``preload`` imported; an empty one makes each a fresh interpreter.
+    """
     environment = child_environment(threads)
     if os.name == "nt":
         return WindowsLauncher(environment)
-    return SupervisedLauncher(log, environment, preload=preload and sys.platform == "linux")
+    return SupervisedLauncher(log, environment, preload=preload if sys.platform == "linux" else ())
 
 
 def child_environment(threads: int | None) -> dict[str, str]:
@@ -99,8 +106,9 @@ class _Pending:
 class SupervisedLauncher:
     """Asks a supervisor process; starts it when first needed and again should it die, which costs only the jobs in flight."""
 
-    def __init__(self, log: Path, environment: dict[str, str], *, preload: bool) -> None:
-        self.preloaded = preload
+    def __init__(self, log: Path, environment: dict[str, str], *, preload: tuple[str, ...]) -> None:
+        self.preloaded = bool(preload)
+        self._preload = preload
         self._log, self._environment = log, environment
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -153,7 +161,7 @@ class SupervisedLauncher:
                 self._process.stdin.flush()
 
     def _start(self) -> None:
-        argv = [sys.executable, "-P", "-m", "harness.supervisor", *(["--preload"] if self.preloaded else [])]
+        argv = [sys.executable, "-P", "-m", "harness.supervisor", *self._preload]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment, bufsize=0

@@ -27,6 +27,11 @@ class SolverSpec:
     summary: str
 
     @property
+    def uses_torch(self) -> bool:
+        """False for those known not to import it, so that nobody waits for torch in vain."""
+        return self.name not in ("reference", "skip")
+
+    @property
     def is_file(self) -> bool:
         return self.target.rpartition(":")[0].endswith(".py")
 

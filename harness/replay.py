@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from harness.errors import HarnessError, ResultError, UsageError
 from harness.isolation import Limits, Task, run_isolated
 from harness.jsonfile import write_json
 from harness.outcome import Kind, Outcome
-from harness.process import Launcher, open_launcher
-from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_outcome, read_run, write_outcome
+from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
+from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.verdict import judge
 
 ORACLE = "reference"
@@ -61,7 +61,8 @@ def replay(request: Request, progress: Progress | None = None) -> Run:
     tasks = _plan(request)
     oracles = {task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none") for task in tasks}
     folder = _open_run(request, tasks)
-    with _alive(folder):
+    inquiry = environment.Inquiry()
+    with _alive(folder), closing(inquiry):
         todo = [(task, OUTCOMES) for task in tasks if not _has(folder, OUTCOMES, task)]
         asked = {task.key for task in tasks}
         for oracle in oracles.values():  # an oracle nobody asked for is run all the same, as the yardstick
@@ -70,7 +71,7 @@ def replay(request: Request, progress: Progress | None = None) -> Run:
         todo.sort(key=lambda item: (-item[0].document.n_points, item[0].solver.name != ORACLE))
         _run_all(request, folder, todo, len(tasks), progress)
         _judge_all(folder, tasks, oracles)
-        _finish(folder)
+        _finish(folder, inquiry.answer())
     _point_latest(request.out, folder)
     return read_run(folder)
 
@@ -102,9 +103,9 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
     fingerprint = _fingerprint(request, tasks)
     if request.resume:
         for file in sorted(request.out.glob(f"*/{RUN_FILE}"), reverse=True):
-            with suppress(ResultError, KeyError):
-                run = read_run(file.parent)
-                if run.finished is None and run.plan["fingerprint"] == fingerprint and not _is_alive(file.parent):
+            with suppress(ResultError):
+                run = read_header(file.parent)
+                if run.finished is None and run.plan.get("fingerprint") == fingerprint and not _is_alive(file.parent):
                     return file.parent
     now = datetime.datetime.now().astimezone()
     folder = request.out / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -115,7 +116,7 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
             folder / RUN_FILE,
             {
                 "run": folder.name, "started": now.isoformat(timespec="seconds"), "finished": None, "command": request.command,
-                "environment": environment.collect(),
+                "environment": environment.basics(),
                 "plan": {
                     "tasks": [task.key for task in tasks], "timeout_s": request.limits.timeout_s, "tolerances": TOLERANCES,
                     "limits": dataclasses.asdict(request.limits), "fingerprint": fingerprint,
@@ -159,7 +160,8 @@ def _run_all(request: Request, folder: Path, todo: list[tuple[Task, str]], asked
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(request.jobs or cores, len(todo))
-    launcher = open_launcher(folder / JOBS / "supervisor.log", threads=max(1, cores // jobs))
+    preload = PRELOAD + (PRELOAD_TORCH if any(task.solver.uses_torch for task, _ in todo) else ())
+    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, cores // jobs))
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="task")
     total = asked + sum(kind == YARDSTICKS for _, kind in todo)
     done = total - len(todo)
@@ -204,8 +206,9 @@ def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task]) ->
             write_outcome(folder, task.name, judge(outcome, yardstick, case))
 
 
-def _finish(folder: Path) -> None:
+def _finish(folder: Path, environment_now: dict[str, Any]) -> None:
     document = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    document["environment"] = environment_now
     document["finished"] = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     write_json(folder / RUN_FILE, document)
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ RUN_FILE = "run.json"
 OUTCOMES = "outcomes"
 YARDSTICKS = "yardsticks"
 JOBS = "jobs"
+_FIELDS: dict[str, Any] = {
+    "run": str, "started": str, "finished": str | None, "command": str, "environment": dict, "plan": dict, "cases": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,18 +53,25 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Read a run, finished or not. Raises ``ResultError`` naming file and field."""
-    document = _read_object(folder / RUN_FILE)
+    run = read_header(folder)
     outcomes = [read_outcome(file) for file in sorted((folder / OUTCOMES).glob("*.json"))]
-    order = {tuple(key): i for i, key in enumerate(document.get("plan", {}).get("tasks", []))}
+    order = {tuple(key): i for i, key in enumerate(run.plan["tasks"])}
     outcomes.sort(key=lambda outcome: order.get(outcome.key, len(order)))
-    try:
-        return Run(
-            id=document["run"], folder=folder, started=document["started"], finished=document["finished"],
-            command=document["command"],
-            environment=document["environment"], plan=document["plan"], cases=document["cases"], outcomes=tuple(outcomes),
-        )  # fmt: skip
-    except KeyError as error:
-        raise ResultError(folder / RUN_FILE, str(error.args[0]), "missing") from None
+    return dataclasses.replace(run, outcomes=tuple(outcomes))
+
+
+def read_header(folder: Path) -> Run:
+    """What ``run.json`` alone says; ``outcomes`` is empty. Raises ``ResultError`` naming file and field."""
+    file = folder / RUN_FILE
+    document = _read_object(file)
+    for field, kind in _FIELDS.items():
+        if not isinstance(document.get(field), kind):
+            raise ResultError(file, field, "missing" if field not in document else f"is not {kind}")
+    tasks = document["plan"].get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(key, list) and len(key) == 3 for key in tasks):
+        raise ResultError(file, "plan.tasks", "is not a list of [case, solver, tool]")
+    fields = {name: document[name] for name in _FIELDS if name != "run"}
+    return Run(id=document["run"], folder=folder, outcomes=(), **fields)
 
 
 def read_outcome(file: Path) -> Outcome:

@@ -24,20 +24,18 @@ from typing import Any, NoReturn
 
 from harness.worker_files import JOB_VARIABLE, START_VARIABLE, STDERR, STDOUT
 
-PRELOAD = ("numpy", "torch", "harness.worker", "sim3solve.reference", "sim3solve.pytorch", "harness.torch_layout")
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
-    """Serve until stdin closes."""
+    """Serve until stdin closes. The arguments are modules to import first, for forked jobs to find ready."""
     commands, replies = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # a preloaded module that prints must not speak on the reply channel
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if "--preload" in sys.argv:
-        for module in PRELOAD:
-            with contextlib.suppress(ImportError):  # a broken torch must still let the others run; the child reports it
-                importlib.import_module(module)
+    for module in sys.argv[1:]:
+        with contextlib.suppress(ImportError):  # a broken torch must still let the others run; the child reports it
+            importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the harness's to handle; it then closes our stdin
     Supervisor(commands, replies).serve()
 

@@ -118,8 +118,9 @@ class Linearizer:
 
     def __init__(self, problem: RayDist, options: Options) -> None:
         self.options = options
-        self.T_WCf, self.T_WCk = (_normalised(T.float().reshape(8)) for T in (problem.T_WCf, problem.T_WCk))
-        self.device = self.T_WCf.device
+        self.device = _one_device(problem)
+        # World poses stay in float64: far from the world's origin a float32 difference of two is noise.
+        self.T_WCf, self.T_WCk = (_normalised(T.double().reshape(8)) for T in (problem.T_WCf, problem.T_WCk))
         valid, target = problem.valid_opt[:, 0], problem.Xk
         self.K: Tensor | None = None
         if isinstance(problem, Calib):
@@ -193,7 +194,7 @@ def _gauss_newton(
         return Status.NON_FINITE, no_pose, no_pose, math.nan
     if system.n_valid < MIN_MATCHES:
         return Status.TOO_FEW_MATCHES, no_pose, no_pose, math.nan
-    T_CkCf = compose(inverse(system.T_WCk), system.T_WCf)
+    T_CkCf = compose(inverse(system.T_WCk), system.T_WCf).float()
     cost, old_cost = math.nan, math.inf
     for k in range(options.max_iters):
         H, g, cost, n_matches = system.normal_equations(T_CkCf)
@@ -209,9 +210,9 @@ def _gauss_newton(
         if not all(math.isfinite(x) for x in trace[-1].T_CkCf):
             return Status.NON_FINITE, no_pose, no_pose, cost
         if options.stops(old_cost, cost, delta_norm):
-            return Status.CONVERGED, compose(system.T_WCk, T_CkCf), T_CkCf, cost
+            return Status.CONVERGED, _in_world(system.T_WCk, T_CkCf), T_CkCf, cost
         old_cost = cost
-    return Status.MAX_ITERATIONS, compose(system.T_WCk, T_CkCf), T_CkCf, cost
+    return Status.MAX_ITERATIONS, _in_world(system.T_WCk, T_CkCf), T_CkCf, cost
 
 
 def _check(H: Tensor, g: Tensor, n_matches: int) -> Status | None:
@@ -223,6 +224,18 @@ def _check(H: Tensor, g: Tensor, n_matches: int) -> Status | None:
     if int(info) != 0 or not bool((L.diagonal() ** 2 > MIN_PIVOT * H.diagonal()).all()):
         return Status.NOT_POSITIVE_DEFINITE
     return None
+
+
+def _one_device(problem: RayDist) -> torch.device:
+    device: torch.device = problem.Xf.device
+    for name, tensor in vars(problem).items():
+        if tensor.device != device:
+            raise ProblemError(name, f"is on {tensor.device}, Xf on {device}")
+    return device
+
+
+def _in_world(T_WCk: Tensor, T_CkCf: Tensor) -> Tensor:
+    return compose(T_WCk, T_CkCf.double()).float()
 
 
 def _normalised(T: Tensor) -> Tensor:

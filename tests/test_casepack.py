@@ -339,6 +339,14 @@ def test_ends_that_are_refused(original: Case, packed: bytes, tmp_path: Path) ->
         assert refused(tmp_path, data).field == "archive"
 
 
+def test_a_64_bit_end_hidden_in_a_comment(original: Case, tmp_path: Path) -> None:
+    """``zipfile`` would take its directory from there, of any size."""
+    document, (name, tensors) = members(original)
+    last = zipfile.ZipInfo(str(name))
+    last.comment = b"PK\x06\x07" + struct.pack("<LQL", 0, 0, 1)
+    assert "64-bit" in refused(tmp_path, zip_of([document, (last, tensors)])).reason
+
+
 # Bombs
 
 
