@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: repro test lint bench report clean setup
+.PHONY: repro test lint bench report clean
 
 repro: $(VENV)/.ready
 	$(RUN) -m harness repro --out reports
@@ -14,7 +14,7 @@ test: lint
 	$(RUN) -m pytest tests cases -n 2 --dist worksteal
 
 lint: $(VENV)/.ready-test
-	$(RUN) -m harness.lint
+	$(RUN) tests/lint.py
 
 bench: $(VENV)/.ready-test
 	$(RUN) benchmarks/isolation.py
@@ -25,13 +25,11 @@ report: $(VENV)/.ready
 clean:
 	rm -rf $(VENV) reports/*/ .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-setup: $(VENV)/.ready-test
-
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . && touch $@
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e . && touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]' && touch $@
+	$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[test]' && touch $@

@@ -63,9 +63,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="children at once")
     words = parser.parse_args()
     about = basics()
-    print(
-        f"{about['cpu']}, {about['cores']} cores, Python {about['python']}, torch {about['packages'].get('torch')}, {words.jobs} jobs"
-    )
+    torch = about["packages"].get("torch")
+    print(f"{about['cpu']}, {about['cores']} cores, Python {about['python']}, torch {torch}, {words.jobs} jobs")
     print(f"{'solver':10} {'points':>7} {'child':18} {'replays/s':>10} {'median s':>9}")
     for solver, case in (("reference", "degenerate-n-33"), ("torch", "degenerate-n-33"), ("torch", "real-fr1-desk-0-8-ray")):
         for fresh in (False, True):

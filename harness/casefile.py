@@ -74,6 +74,7 @@ def write_case(case: Case, folder: Path | str, *, replace: bool = False) -> Case
         if document.generator is None:
             jsonfile.write_bytes(temporary / TENSORS, data)
         fields = document.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+        fields["options"] = document.options.model_dump(mode="json")  # in full: a later default must not change an old case
         jsonfile.write_bytes(temporary / DOCUMENT, (jsonfile.dumps({"schema": document.schema_} | fields) + "\n").encode())
         written = read_case(temporary)  # what cannot be read back is not worth keeping
     return Case(written.document, written.values, folder)

@@ -63,6 +63,10 @@ def make_generated(n: int = 40, scene: str = "room", **fields: Any) -> Case:
     return make_case(n=n, generator=generator, values=scenes.generate(generator), **fields)
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 

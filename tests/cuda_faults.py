@@ -1,4 +1,4 @@
-"""Planted CUDA faults, one solver each, for ``benchmarks/gpu.py``: ``--solver tests/cuda_faults.py:NAME`` on a machine with a GPU."""
+"""Planted CUDA faults, one solver each, for ``benchmarks/gpu.py``: ``--solver tests/cuda_faults.py:NAME`` where there is a GPU."""
 
 from __future__ import annotations
 

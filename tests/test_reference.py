@@ -1,4 +1,4 @@
-"""The oracle against numerical derivatives, scipy.optimize.least_squares and the rules that sim3solve/problem.py states."""
+"""The oracle against numerical derivatives, scipy.optimize.least_squares and upstream's stopping rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problem_factory import (
-    SHIPPED, WITH_POSE, independent_residuals, median_depth, optimum_of, pose_of, poisoned, problem_of, random_case, shipped,
+    WITH_POSE,
+    independent_residuals,
+    median_depth,
+    optimum_of,
+    pose_of,
+    problem_of,
+    random_case,
+    shipped,
     with_options,
 )  # fmt: skip
 from scipy.optimize import least_squares
@@ -19,7 +26,7 @@ from scipy.optimize import least_squares
 from harness.case import Case
 from harness.compare import pose_error
 from sim3solve import reference
-from sim3solve.problem import Iteration, Options, ProblemError, RayDist, Solution, Status
+from sim3solve.problem import Iteration, Status
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=20)
 KINDS = ["ray_dist", "calib"]
@@ -51,13 +58,12 @@ def derivative(f: Any, h: float) -> np.ndarray:
 @FIXED
 @given(seed=st.integers(0, 2**32))
 def test_jacobians_are_the_derivatives_through_a_left_update(kind: str, seed: int) -> None:
-    case = random_case(kind, seed, n=25, pixel_border=-2000.0) if kind == "calib" else random_case(kind, seed, n=25)
+    case = random_case(kind, seed, n=25, outliers=0.0, pixel_border=-2000.0)  # so wide that no point leaves within a step
     points, T = points_of(case)
     rows = reference.ray_dist_rows if kind == "ray_dist" else reference.calib_rows
     r, J, s = rows(points, T, case.options)
-    numerical = derivative(lambda axis, h: rows(points, moved(T, axis, h), case.options)[0], 1e-3)
+    numerical = derivative(lambda axis, h: rows(points, moved(T, axis, h), case.options)[0], 3e-4)
     size = np.abs(J).max(axis=2, keepdims=True)  # row by row: pixels and log depths differ a thousandfold
-    assert np.abs(numerical - J).max(initial=0, where=size > 0) < 1e-7 * size.max()
     assert (np.abs(numerical - J) < 1e-7 * size).all()
     assert r.shape == s.shape == (len(points.Xf), 4 if kind == "ray_dist" else 3)
     assert (np.abs(J).max(axis=(0, 1)) > 0).all()  # every axis is felt by some row
@@ -100,21 +106,24 @@ def test_the_sums_are_those_of_the_definition(kind: str) -> None:
 # --- the optimum ------------------------------------------------------------------------------------------------------------------
 
 
+def scipys_optimum(residuals: Any, x0: np.ndarray, huber: float) -> Any:
+    x0 = np.round(x0, 9)  # scipy's first trust region is |x0| wide, unless that is zero: 1e-17 would be the end of it
+    options: dict[str, Any] = {"loss": "huber", "f_scale": huber, "x_scale": "jac", "jac": "3-point"}
+    return least_squares(residuals, x0, ftol=1e-15, xtol=1e-13, gtol=1e-12, max_nfev=300, **options)
+
+
 def assert_scipy_agrees(case: Case) -> None:
-    """The same pose to 1e-3 standard deviations, and the same cost, from the same start by another algorithm and parametrisation."""
+    """The same pose to 1e-3 standard deviations and the same cost, by another algorithm in another parametrisation."""
     best, normal = optimum_of(case)
     T = best.T_CkCf[0]
     x0, residuals = independent_residuals(case, case.options, T)
-    options: dict[str, Any] = {"loss": "huber", "f_scale": case.options.huber, "x_scale": "jac", "max_nfev": 300}
-    found = least_squares(residuals, x0, jac="3-point", ftol=1e-15, xtol=1e-13, gtol=1e-12, **options)
+    found = scipys_optimum(residuals, x0, case.options.huber)
     error = pose_error(T, pose_of(found.x), median_depth(case), normal.H)
     assert error["d_sigma"] < 1e-3
     assert error["rotation_deg"] < 1e-4
     assert error["translation_rel"] < 1e-5
     assert math.isclose(normal.objective, found.cost, rel_tol=1e-9, abs_tol=1e-12)
     assert normal.objective <= found.cost * (1 + 1e-10) + 1e-12
-    start = least_squares(residuals, x0, max_nfev=1, **options).cost
-    assert found.cost < 0.9 * start or found.cost < 1e-3  # there was something to optimise
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_POSE if name.startswith(("real-", "synthetic-"))])
@@ -133,134 +142,6 @@ def test_the_optimum_of_exact_data_is_the_truth() -> None:
     case = shipped("degenerate-scale-1e6")
     best, _ = optimum_of(case)
     assert pose_error(best.T_CkCf[0], case.document.truth_T_CkCf, 1e6)["rotation_deg"] < 1e-2
-
-
-# --- the rules --------------------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Spoiled:
-    status: Status
-    kind: str
-    changes: dict[str, Any]
-
-
-def set_first_valid(name: str, value: float) -> dict[str, Any]:
-    return {name: value}
-
-
-SPOILED = {
-    "NaN in a valid Xf": Spoiled(Status.NON_FINITE, "ray_dist", {"Xf": math.nan}),
-    "infinity in a valid Xk": Spoiled(Status.NON_FINITE, "ray_dist", {"Xk": -math.inf}),
-    "NaN confidence": Spoiled(Status.NON_FINITE, "ray_dist", {"Qk": math.nan}),
-    "negative confidence": Spoiled(Status.NON_FINITE, "ray_dist", {"Qk": -1e-3}),
-    "a valid Xf at the origin": Spoiled(Status.NON_FINITE, "ray_dist", {"Xf": 0.0}),
-    "a valid Xk at the origin": Spoiled(Status.NON_FINITE, "ray_dist", {"Xk": 0.0}),
-    "NaN in a valid measurement": Spoiled(Status.NON_FINITE, "calib", {"meas_k": math.nan}),
-    "infinity in a valid calibrated Xf": Spoiled(Status.NON_FINITE, "calib", {"Xf": math.inf}),
-}
-
-
-def spoiled(kind: str, changes: dict[str, Any]) -> RayDist:
-    """A good problem of 300 points with one value of its first valid row changed."""
-    problem = problem_of(random_case(kind, 3))
-    valid = problem.valid_opt & problem.valid_meas_k if kind == "calib" else problem.valid_opt
-    row = int(np.flatnonzero(valid)[0])
-    for name, value in changes.items():
-        getattr(problem, name)[row] = value
-    return problem
-
-
-def options_for(kind: str) -> Options:
-    return random_case(kind, 3).options
-
-
-def assert_no_pose(solution: Solution, status: Status) -> None:
-    assert solution.status is status
-    assert not status.has_pose
-    for T in (solution.T_WCf, solution.T_CkCf):
-        assert T.shape == (1, 8)
-        assert np.isnan(T).all()
-
-
-@pytest.mark.parametrize("what", SPOILED)
-def test_bad_values_in_a_row_that_counts_are_reported(what: str) -> None:
-    spoil = SPOILED[what]
-    assert reference.solve(spoiled(spoil.kind, {}), options_for(spoil.kind)).status is Status.CONVERGED
-    assert_no_pose(reference.solve(spoiled(spoil.kind, spoil.changes), options_for(spoil.kind)), spoil.status)
-
-
-def test_a_calibrated_frame_point_at_the_origin_is_no_fault() -> None:
-    assert reference.solve(spoiled("calib", {"Xf": 0.0}), options_for("calib")).status.has_pose
-
-
-@pytest.mark.parametrize("pose", ["T_WCf", "T_WCk"])
-@pytest.mark.parametrize(
-    ("column", "value"), [(0, math.nan), (2, math.inf), (7, 0.0), (7, -1.0), (7, math.nan), (slice(3, 7), 0.0)]
-)
-def test_a_pose_that_is_none_is_reported(pose: str, column: Any, value: float) -> None:
-    problem = spoiled("ray_dist", {})
-    getattr(problem, pose)[0, column] = value
-    assert_no_pose(reference.solve(problem), Status.NON_FINITE)
-
-
-def test_intrinsics_that_are_no_numbers_are_reported() -> None:
-    problem = spoiled("calib", {})
-    problem.K[0, 0] = math.nan
-    assert_no_pose(reference.solve(problem, options_for("calib")), Status.NON_FINITE)
-
-
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in WITH_POSE and not name.startswith("degenerate-n-1")])
-def test_shipped_cases_without_a_pose_have_none(name: str) -> None:
-    (status,) = shipped(name).document.expect.statuses
-    assert_no_pose(reference.solve(problem_of(shipped(name)), shipped(name).options), status)
-
-
-@each_kind
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_fewer_than_three_points_are_too_few(kind: str, count: int) -> None:
-    problem = spoiled(kind, {})
-    rows = np.flatnonzero(problem.valid_opt & (problem.valid_meas_k if kind == "calib" else True))
-    problem.valid_opt[rows[count:]] = False
-    assert_no_pose(reference.solve(problem, options_for(kind)), Status.TOO_FEW_MATCHES)
-    problem = spoiled(kind, {})
-    problem.Qk[rows[count:]] = 0.0  # a point without confidence does not count either
-    assert_no_pose(reference.solve(problem, options_for(kind)), Status.TOO_FEW_MATCHES)
-
-
-def test_points_outside_the_image_do_not_count() -> None:
-    case = random_case("calib", 3)
-    assert_no_pose(reference.solve(problem_of(case), dataclasses.replace(case.options, pixel_border=191.0)), Status.TOO_FEW_MATCHES)
-    assert_no_pose(reference.solve(problem_of(case), dataclasses.replace(case.options, depth_eps=100.0)), Status.TOO_FEW_MATCHES)
-    with pytest.raises(ProblemError, match="img_size"):
-        reference.solve(problem_of(case), Options())
-
-
-@FIXED
-@given(seed=st.integers(0, 2**32), n=st.integers(4, 300))
-def test_points_on_a_line_fix_no_pose(seed: int, n: int) -> None:
-    assert_no_pose(
-        reference.solve(problem_of(all_valid(random_case("ray_dist", seed, n=n, line=True)))), Status.NOT_POSITIVE_DEFINITE
-    )
-
-
-def all_valid(case: Case) -> Case:
-    """The case cut down to its valid rows."""
-    from case_factory import make_case
-
-    keep = case.values["valid_opt"][:, 0]
-    rows = {name: a[keep] if len(a) == len(keep) else a for name, a in case.values.items()}
-    while len(rows["Xf"]) < 3:
-        rows = {name: np.concatenate([a, a[-1:]]) if name not in ("T_WCf", "T_WCk") else a for name, a in rows.items()}
-    return make_case(case.document.kind, len(rows["Xf"]), values=rows)
-
-
-@each_kind
-def test_one_iteration_is_not_enough_and_says_so(kind: str) -> None:
-    case = with_options(random_case(kind, 4), max_iters=1)
-    solution = reference.solve(problem_of(case), case.options)
-    assert (solution.status, solution.iterations, len(solution.trace)) == (Status.MAX_ITERATIONS, 1, 1)
-    assert np.isfinite(solution.T_WCf).all()
 
 
 # --- where iteration stops --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every check of the sources in one command: ``python -m harness.lint``. Each tool's settings are in pyproject.toml."""
+"""Every check of the sources in one command: ``python tests/lint.py``. Each tool's settings are in pyproject.toml."""
 
 from __future__ import annotations
 
