@@ -77,19 +77,17 @@ def replay(request: Request, progress: Progress | None = None) -> Run:
 
 
 def _plan(request: Request) -> list[Task]:
-    folders = list(find_cases(list(request.cases)))
-    documents: dict[str, CaseDocument] = {}
-    for case_folder in folders:
+    documents: dict[str, tuple[Path, CaseDocument]] = {}
+    for case_folder in find_cases(list(request.cases)):
         document = read_document(case_folder)
         if document.id in documents:
             raise UsageError(f"two cases are called {document.id}; the second is {case_folder}")
-        documents[document.id] = document
+        documents[document.id] = (case_folder, document)
     specs = [registry.resolve(name) for name in dict.fromkeys(request.solvers)]
+    # What people know first: real frames, then scenes, then the degenerate ones.
+    ordered = sorted(documents.values(), key=lambda found: ("real" not in found[1].tags, "synthetic" not in found[1].tags))
     return [
-        Task(case_folder, document, spec, tool)
-        for case_folder, document in zip(folders, documents.values(), strict=True)
-        for spec in specs
-        for tool in request.tools
+        Task(case_folder, document, spec, tool) for case_folder, document in ordered for spec in specs for tool in request.tools
     ]
 
 

@@ -128,7 +128,8 @@ class Linearizer:
             self.K = problem.K.float()
         calib = self.K is not None
         keep = valid[:, None]
-        Xf, target, Q = (torch.where(keep, a, 0).float() for a in (problem.Xf, target, problem.Qk))
+        # Contiguous: torch sums a transposed view in another order, and the layout would show in the last bits of the pose.
+        Xf, target, Q = (torch.where(keep, a, 0).float().contiguous() for a in (problem.Xf, target, problem.Qk))
         usable = torch.isfinite(Xf).all(1) & torch.isfinite(target).all(1) & torch.isfinite(Q[:, 0]) & (Q[:, 0] >= 0)
         if not calib:
             d = target.norm(dim=1, keepdim=True)

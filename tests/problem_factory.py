@@ -57,7 +57,7 @@ def random_case(
 ) -> Case:
     """Points 1 to 5 m away seen from two poses, with noise, outliers, confidences, and a tenth of rows invalid and full of bits.
 
-    ``line`` puts all points on one line, without noise. ``world`` is how far from the origin the keyframe stands, in metres.
+    ``line`` puts all points on one line, without noise, all valid. ``world`` is how far from the origin the keyframe stands, in metres.
     """
     rng = np.random.default_rng(seed)
     depth = rng.uniform(1, 5, n)
@@ -75,7 +75,7 @@ def random_case(
     T_WCf = reference.compose(reference.compose(T_WCk, truth), reference.exp(0.03 * rng.normal(size=7)))
     values: dict[str, np.ndarray] = {
         "Xf": Xf, "Xk": Xk, "T_WCf": T_WCf[None], "T_WCk": T_WCk[None], "Qk": rng.uniform(0.5, 9, (n, 1)),
-        "valid_opt": rng.random((n, 1)) < 0.9,
+        "valid_opt": (rng.random((n, 1)) < 0.9) | line,
     }  # fmt: skip
     if kind == "calib":
         with np.errstate(all="ignore"):

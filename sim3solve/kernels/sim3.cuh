@@ -1,0 +1,175 @@
+// Sim(3): poses [t q s] act as s R(q) X + t; tangents [tau omega sigma]; updates are applied on the left.
+// E. Eade, "Lie Groups for 2D and 3D Transformations", section 6; H. Strasdat, thesis 2012, appendix A.
+#pragma once
+#include "portable.cuh"
+
+struct Sim3 {
+    float t[3];
+    float q[4]; // x y z w, unit
+    float s;
+};
+
+// s R and t as the rows of a 3x4 matrix: what each point is multiplied by.
+struct Affine {
+    float m[3][4];
+};
+
+SIM3_FN void cross(const float a[3], const float b[3], float c[3]) {
+    c[0] = a[1] * b[2] - a[2] * b[1];
+    c[1] = a[2] * b[0] - a[0] * b[2];
+    c[2] = a[0] * b[1] - a[1] * b[0];
+}
+
+SIM3_FN void rotate(const float q[4], const float X[3], float Y[3]) {
+    float u[3], v[3];
+    cross(q, X, u);
+    for (int i = 0; i < 3; ++i)
+        u[i] *= 2.0f;
+    cross(q, u, v);
+    for (int i = 0; i < 3; ++i)
+        Y[i] = X[i] + q[3] * u[i] + v[i];
+}
+
+SIM3_FN void act(const Sim3& T, const float X[3], float Y[3]) {
+    rotate(T.q, X, Y);
+    for (int i = 0; i < 3; ++i)
+        Y[i] = T.s * Y[i] + T.t[i];
+}
+
+SIM3_FN void normalise(float q[4]) {
+    // Scaled by the largest entry first, so that no square overflows or vanishes.
+    float largest = 0.0f;
+    for (int i = 0; i < 4; ++i)
+        largest = fmaxf(largest, fabsf(q[i]));
+    float sum = 0.0f;
+    for (int i = 0; i < 4; ++i) {
+        q[i] /= largest;
+        sum += q[i] * q[i];
+    }
+    float norm = sqrtf(sum);
+    for (int i = 0; i < 4; ++i)
+        q[i] /= norm;
+}
+
+SIM3_FN Sim3 compose(const Sim3& A, const Sim3& B) {
+    Sim3 C;
+    act(A, B.t, C.t);
+    float v[3];
+    cross(A.q, B.q, v);
+    for (int i = 0; i < 3; ++i)
+        C.q[i] = A.q[3] * B.q[i] + B.q[3] * A.q[i] + v[i];
+    C.q[3] = A.q[3] * B.q[3] - A.q[0] * B.q[0] - A.q[1] * B.q[1] - A.q[2] * B.q[2];
+    normalise(C.q);
+    C.s = A.s * B.s;
+    return C;
+}
+
+SIM3_FN Sim3 inverse(const Sim3& T) {
+    Sim3 I;
+    for (int i = 0; i < 3; ++i)
+        I.q[i] = -T.q[i];
+    I.q[3] = T.q[3];
+    I.s = 1.0f / T.s;
+    rotate(I.q, T.t, I.t);
+    for (int i = 0; i < 3; ++i)
+        I.t[i] *= -I.s;
+    return I;
+}
+
+// exp of a tangent with |omega|, |sigma| at most about 1: the power series of phi(z) = (e^z - 1) / z with z = sigma + i |omega|,
+// in the three quantities of W = C I + A [omega]x + B [omega]x^2, none of which divides by |omega| or sigma. 12 terms leave less
+// than a float32 rounding for |z| <= 1.5.
+SIM3_FN Sim3 exp_near(const float tau[3], const float omega[3], float sigma) {
+    float theta2 = omega[0] * omega[0] + omega[1] * omega[1] + omega[2] * omega[2];
+    float re = 1.0f, im = 0.0f, d = 0.0f, power = 1.0f, factor = 1.0f;
+    float C = 1.0f, A = 0.0f, B = 0.0f;
+    for (int k = 1; k <= 14; ++k) {
+        float re_next = sigma * re - theta2 * im;
+        float d_next = sigma * d + im;
+        im = sigma * im + re;
+        re = re_next;
+        d = d_next;
+        power *= sigma;
+        factor /= float(k + 1);
+        C += factor * power;
+        A += factor * im;
+        B += factor * d;
+    }
+    Sim3 T;
+    float once[3], twice[3];
+    cross(omega, tau, once);
+    cross(omega, once, twice);
+    for (int i = 0; i < 3; ++i)
+        T.t[i] = C * tau[i] + A * once[i] + B * twice[i];
+    float theta = sqrtf(theta2), half = 0.5f * theta;
+    float sinc = theta2 < 1e-4f ? 0.5f - theta2 / 48.0f : sinf(half) / theta; // sin(theta / 2) / theta
+    for (int i = 0; i < 3; ++i)
+        T.q[i] = sinc * omega[i];
+    T.q[3] = cosf(half);
+    T.s = expf(sigma);
+    return T;
+}
+
+// exp at any magnitude: exp(2 x) = exp(x) exp(x), so halve until the series is good and square back. Each squaring rounds once.
+SIM3_FN Sim3 exp_sim3(const float delta[7]) {
+    float tau[3] = {delta[0], delta[1], delta[2]}, omega[3] = {delta[3], delta[4], delta[5]}, sigma = delta[6];
+    float size = fmaxf(fmaxf(fabsf(omega[0]), fabsf(omega[1])), fmaxf(fabsf(omega[2]), fabsf(sigma)));
+    int doublings = 0;
+    for (; size > 0.75f && doublings < 40; size *= 0.5f)
+        ++doublings;
+    float scale = 1.0f;
+    for (int i = 0; i < doublings; ++i)
+        scale *= 0.5f;
+    for (int i = 0; i < 3; ++i) {
+        tau[i] *= scale;
+        omega[i] *= scale;
+    }
+    Sim3 T = exp_near(tau, omega, sigma * scale);
+    for (int i = 0; i < doublings; ++i)
+        T = compose(T, T);
+    return T;
+}
+
+SIM3_FN Affine affine(const Sim3& T) {
+    float x = T.q[0], y = T.q[1], z = T.q[2], w = T.q[3];
+    Affine a = {{{T.s * (1 - 2 * (y * y + z * z)), T.s * 2 * (x * y - z * w), T.s * 2 * (x * z + y * w), T.t[0]},
+                 {T.s * 2 * (x * y + z * w), T.s * (1 - 2 * (x * x + z * z)), T.s * 2 * (y * z - x * w), T.t[1]},
+                 {T.s * 2 * (x * z - y * w), T.s * 2 * (y * z + x * w), T.s * (1 - 2 * (x * x + y * y)), T.t[2]}}};
+    return a;
+}
+
+// Reads a pose of 8 floats. False when it is not one: NaN or infinity, a zero quaternion, a scale that is not positive.
+SIM3_FN bool read_pose(const float* from, Sim3& T) {
+    bool good = true;
+    for (int i = 0; i < 8; ++i)
+        good = good && is_finite(from[i]);
+    bool any = false;
+    for (int i = 0; i < 3; ++i)
+        T.t[i] = from[i];
+    for (int i = 0; i < 4; ++i) {
+        T.q[i] = from[3 + i];
+        any = any || T.q[i] != 0.0f;
+    }
+    T.s = from[7];
+    if (!(good && any && T.s > 0.0f))
+        return false;
+    normalise(T.q);
+    return true;
+}
+
+SIM3_FN void write_pose(const Sim3& T, float* to) {
+    for (int i = 0; i < 3; ++i)
+        to[i] = T.t[i];
+    for (int i = 0; i < 4; ++i)
+        to[3 + i] = T.q[i];
+    to[7] = T.s;
+}
+
+SIM3_FN bool is_finite(const Sim3& T) {
+    bool good = is_finite(T.s);
+    for (int i = 0; i < 3; ++i)
+        good = good && is_finite(T.t[i]);
+    for (int i = 0; i < 4; ++i)
+        good = good && is_finite(T.q[i]);
+    return good;
+}
