@@ -57,7 +57,7 @@ def random_case(
 ) -> Case:
     """Points 1 to 5 m away seen from two poses, with noise, outliers, confidences, and a tenth of rows invalid and full of bits.
 
-    ``line`` puts all points on one line, without noise, all valid. ``world`` is how far from the origin the keyframe stands, in metres.
+    ``line`` puts all points on one line, without noise, all valid. ``world`` is how far out the keyframe stands, in metres.
     """
     rng = np.random.default_rng(seed)
     depth = rng.uniform(1, 5, n)

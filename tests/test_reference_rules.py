@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problem_factory import SHIPPED, WITH_POSE, poisoned, problem_of, random_case, shipped, with_options
 
 from harness.case import Case
 from harness.compare import pose_error
-from sim3solve import reference
+from sim3solve import pytorch, reference
 from sim3solve.problem import Options, ProblemError, RayDist, Solution, Status
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=25)
@@ -114,6 +115,21 @@ def test_points_outside_the_image_do_not_count() -> None:
     assert_no_pose(reference.solve(problem_of(case), dataclasses.replace(case.options, depth_eps=100.0)), Status.TOO_FEW_MATCHES)
     with pytest.raises(ProblemError, match="img_size"):
         reference.solve(problem_of(case), Options())
+
+
+def test_the_image_border_is_where_upstream_draws_it() -> None:
+    """A pixel counts when border < u < width - 1 - border, likewise v, and depth > depth_eps; both solvers."""
+    options = Options(img_size=(48, 64), pixel_border=5.0, depth_eps=0.5)
+    us, vs, zs = [4.5, 5.0, 5.5, 57.5, 58.0, 58.5], [4.5, 5.0, 5.5, 41.5, 42.0, 42.5], [-1.0, 0.0, 0.5, 1.0, 2.0]
+    Y = np.array([(u * z, v * z, z) for u in us for v in vs for z in zs])
+    inside = [5 < u < 58 and 5 < v < 42 and z > 0.5 for u in us for v in vs for z in zs]
+    target = np.arange(3.0 * len(Y)).reshape(-1, 3)  # tells which rows are left
+    points = reference.Points(Y, target, np.ones((len(Y), 1)), np.eye(3))
+    r, _, _ = reference.calib_rows(points, reference.identity(), options)
+    h = np.column_stack([Y[:, :2] / np.where(Y[:, 2:] == 0, 1, Y[:, 2:]), np.log(np.maximum(Y[:, 2], 1e-9))])
+    assert np.allclose(r, (target - h)[inside])
+    _, _, seen = pytorch.calib_rows(torch.from_numpy(Y).float(), torch.from_numpy(target).float(), torch.eye(3), options)
+    assert seen.tolist() == inside
 
 
 @FIXED
