@@ -3,17 +3,21 @@
 1. The tests marked ``gpu``.
 2. Every shipped case, the seed crash's operation included, through ``torch`` on the GPU in children of their own, judged against
    the float64 oracle; then planted CUDA faults, each of which must be named as what it is.
-3. The time of one solve with ``torch`` on the GPU at several sizes, host to host: median of 50 after 5 that do not count.
+3. memcheck, racecheck, initcheck and synccheck of compute-sanitizer over the fused solver, each tensor an exact-size allocation.
+4. The time of one solve, host to host, at several sizes and in four scenes, with ``torch`` and with ``cuda``: median of 50 and 200
+   after some that do not count; and ``cuda``'s time on the device, from a graph of 20 solves.
 Exit code 1 when any of it is not as it must be. Figures worth keeping go into benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import registry
@@ -21,10 +25,11 @@ from harness.case import Generator
 from harness.casefile import read_document
 from harness.isolation import Limits, Task, run_isolated
 from harness.outcome import Kind, Outcome
-from harness.process import open_launcher
+from harness.process import child_environment, open_launcher
 from harness.replay import Request, replay
 from harness.report import write_report
 from harness.scenes import generate
+from sim3solve.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "tests" / "cuda_faults.py"
@@ -45,20 +50,28 @@ def gpu_tests() -> bool:
 def shipped_cases(out: Path) -> bool:
     """Replay the corpus on the GPU and print what was not as expected, and the largest distances from the oracle."""
     start = time.perf_counter()
-    run = replay(Request((ROOT / "cases",), ("torch",), limits=Limits(device="cuda"), jobs=2, out=out, command="benchmarks/gpu.py"))
+    run = replay(
+        Request((ROOT / "cases",), ("torch", "cuda"), limits=Limits(device="cuda"), jobs=2, out=out, command="benchmarks/gpu.py")
+    )
     seconds = time.perf_counter() - start
     write_report(run.folder)
-    bad = [outcome for outcome in run.outcomes if outcome.expected is not True]
+    bad = [outcome for outcome in run.outcomes if outcome.expected is not True and not _has_no_operations(outcome)]
     errors = [o.parity["oracle"] for o in run.outcomes if o.kind is Kind.OK and o.parity and o.parity.get("oracle")]
     worst = {name: max(float(error[name]) for error in errors) for name in errors[0]}
     on_gpu = sum((o.device or "").startswith("cuda") for o in run.outcomes)
+    off_gpu = sum(_has_no_operations(o) for o in run.outcomes)
     print(
         f"shipped cases on {run.environment['gpus']}: {len(run.outcomes) - len(bad)} of {len(run.outcomes)} as expected, ", end=""
     )
     print(f"{on_gpu} on the GPU, {seconds:.1f} s; worst against the oracle: {worst}")
     for outcome in bad:
         print(f"  {outcome.verdict}")
-    return not bad and on_gpu == len(run.outcomes)
+    return not bad and on_gpu + off_gpu == len(run.outcomes)
+
+
+def _has_no_operations(outcome: Outcome) -> bool:
+    """The fused solver solves; it has no single Lie-group operations to replay."""
+    return outcome.solver == "cuda" and outcome.kind is Kind.UNAVAILABLE and "operations" in (outcome.reason or "")
 
 
 def planted_faults(out: Path) -> bool:
@@ -89,30 +102,97 @@ def _cuda_code(outcome: Outcome) -> int | None:
     return outcome.cuda.code if outcome.kind is Kind.CUDA_ERROR and outcome.cuda else None
 
 
-def timings(repeats: int = 50) -> None:
-    """Wall time per solve of the pure PyTorch solver, result read back included."""
+FOOTERS = {
+    "memcheck": "ERROR SUMMARY: 0 errors", "initcheck": "ERROR SUMMARY: 0 errors", "synccheck": "ERROR SUMMARY: 0 errors",
+    "racecheck": "RACECHECK SUMMARY: 0 hazards",
+}  # fmt: skip
+
+
+def sanitizers() -> bool:
+    """Each tool over the fused solver. Clean is only what has its footer and the child's own word that it solved."""
+    tool_path = shutil.which("compute-sanitizer")
+    if tool_path is None:
+        print("sanitizers: compute-sanitizer is not on the PATH: NOT RUN")
+        return False
+    good = True
+    environment = child_environment(None) | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    for tool, footer in FOOTERS.items():
+        argv = [tool_path, "--tool", tool, "--kernel-name", "regex=(solve|linearize)", "--report-api-errors", "no"]
+        argv += ["--error-exitcode", "97", sys.executable, str(ROOT / "tests" / "sanitized_cuda.py")]
+        start = time.perf_counter()
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+        clean = footer in done.stdout and "SOLVED" in done.stdout and done.returncode == 0
+        good &= clean
+        solved = next((line for line in done.stdout.splitlines() if line.startswith("SOLVED")), "nothing solved")
+        print(f"{tool}: {'clean' if clean else 'NOT CLEAN'}, {solved}, {time.perf_counter() - start:.1f} s", flush=True)
+        if not clean:
+            print(done.stdout[-3000:], done.stderr[-1500:])
+    return good
+
+
+def timings() -> None:
+    """Wall time per solve, result waited for."""
     import torch
 
+    from sim3solve import cuda, pytorch
     from sim3solve.problem import RayDist
-    from sim3solve.pytorch import solve
 
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    print(f"{'N':>8} {'iterations':>10} {'median ms':>10} {'peak MiB':>9}")
+    print(
+        f"{'N':>8} {'scene':>7} {'iterations':>10} {'torch us':>10} {'cuda us':>8} {'on device us':>12} {'peak MiB torch, cuda':>21}"
+    )
     for n in SIZES:
-        values = generate(Generator(scene="room", n_points=n, seed=1))
-        problem = RayDist(**{name: torch.from_numpy(a).cuda() for name, a in values.items()})
-        base = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        seconds = []
-        for k in range(repeats + 5):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            solution = solve(problem)
-            solution.T_WCf.cpu()
-            if k >= 5:
-                seconds.append(time.perf_counter() - start)
-        peak = (torch.cuda.max_memory_allocated() - base) / 2**20
-        print(f"{n:8d} {solution.iterations:10d} {1000 * statistics.median(seconds):10.2f} {peak:9.1f}", flush=True)
+        for scene, seed in (("room", 1), ("room", 2), ("plane", 1), ("plane", 2)):
+            values = generate(Generator(scene=scene, n_points=n, seed=seed))
+            problem = RayDist(**{name: torch.from_numpy(a).cuda() for name, a in values.items()})
+            iterations = {cuda.solve(problem).iterations, pytorch.solve(problem).iterations}
+            slow, slow_peak = _median_us(lambda problem=problem: pytorch.solve(problem), 50)
+            fast, fast_peak = _median_us(lambda problem=problem: cuda.solve(problem), 200)
+            steps = "/".join(map(str, sorted(iterations)))
+            device = _device_us(problem)
+            print(
+                f"{n:8d} {scene:>5} {seed} {steps:>10} {slow:10.0f} {fast:8.1f} {device:12.1f} {slow_peak:14.1f}, {fast_peak:.2f}",
+                flush=True,
+            )
+
+
+def _median_us(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """(median microseconds, peak extra MiB of torch's allocator) of a call that waits for its result."""
+    import torch
+
+    torch.cuda.synchronize()
+    base = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    for k in range(repeats + 10):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        call()
+        if k >= 10:
+            seconds.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(seconds), (torch.cuda.max_memory_allocated() - base) / 2**20
+
+
+def _device_us(problem: Problem, solves: int = 20) -> float:
+    """Microseconds of one solve on the device: a graph of ``solves`` of them, replayed 15 times, median."""
+    import torch
+
+    from sim3solve import cuda
+
+    plan, stream, graph = cuda.Plan(0), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(solves):
+            plan.launch(problem, stream=torch.cuda.current_stream().cuda_stream)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    times = []
+    for _ in range(16):
+        begin.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(1e3 * begin.elapsed_time(end) / solves)
+    plan.close()
+    return statistics.median(times[1:])
 
 
 def main() -> int:
@@ -120,7 +200,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("reports"), help="folder for the run and its report")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    results = [gpu_tests(), shipped_cases(out), planted_faults(out)]
+    results = [gpu_tests(), shipped_cases(out), planted_faults(out), sanitizers()]
     timings()
     print("all as it must be" if all(results) else "NOT as it must be")
     return 0 if all(results) else 1

@@ -51,7 +51,7 @@ def worker_argv(folder: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "harness.worker", str(folder)]
 
 
-PRELOAD = ("numpy", "harness.worker", "sim3solve.reference")
+PRELOAD = ("numpy", "harness.worker", "sim3solve.reference", "sim3solve.native")
 PRELOAD_TORCH = ("torch", "sim3solve.pytorch", "harness.torch_layout")
 
 
@@ -73,7 +73,8 @@ def child_environment(threads: int | None) -> dict[str, str]:
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     if threads is not None:
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "SIM3SOLVE_THREADS")
+        environment |= dict.fromkeys(variables, str(threads))
     return environment
 
 

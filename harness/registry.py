@@ -13,6 +13,8 @@ from harness.errors import UsageError
 BUILTIN: dict[str, tuple[str, str]] = {
     "reference": ("harness.solvers:reference", "the oracle: float64 NumPy, CPU"),
     "torch": ("harness.solvers:torch_float32", "pure PyTorch, float32, CPU or GPU, no extension"),
+    "native": ("harness.solvers:native", "the kernels as C++ on the CPU, float32, built on first use"),
+    "cuda": ("harness.solvers:cuda", "the fused CUDA kernel, float32, built by NVRTC on first use"),
     "skip": ("harness.solvers:skip", "keeps the initial pose: the baseline that shows what no tracking costs"),
 }
 ENTRY_POINTS = "harness.solvers"
@@ -29,7 +31,7 @@ class SolverSpec:
     @property
     def uses_torch(self) -> bool:
         """False for those known not to import it, so that nobody waits for torch in vain."""
-        return self.name not in ("reference", "skip")
+        return self.name not in ("reference", "native", "skip")
 
     @property
     def is_file(self) -> bool:
@@ -46,7 +48,7 @@ class SolverSpec:
 
         here = Path(__file__).parent
         files = [*Path(sim3solve.__file__).parent.rglob("*.[pchu]*"), *here.glob("solvers.py"), *here.glob("worker.py")]
-        return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp"}]
+        return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h"}]
 
 
 def known() -> dict[str, SolverSpec]:

@@ -126,6 +126,45 @@ def torch_float32() -> Solver:
     return Solver(pytorch.solve, op=op)
 
 
+def native() -> Solver:
+    from sim3solve import native as cpu
+
+    try:
+        cpu.library()  # a first use compiles here, before the solve is timed
+    except cpu.NativeUnavailable as error:
+        raise SolverUnavailable(str(error)) from error
+
+    def op(name: str, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = {key: np.asarray(value, dtype=np.float32) for key, value in x.items()}
+        calls: dict[str, Callable[..., np.ndarray]] = {
+            "identity": lambda X: np.array([0, 0, 0, 0, 0, 0, 1, 1], dtype=np.float32),
+            "inv": lambda X: cpu.inverse(X),
+            "mul": lambda X, Y: cpu.compose(X, Y),
+            "act": lambda X, p: cpu.act(X, p),
+            "exp": lambda a: cpu.exp(a),
+            "retr": lambda X, a: cpu.compose(cpu.exp(a), X),
+        }
+        batch = len(next(iter(rows.values())))
+        return np.array([calls[name](**{key: value[i] for key, value in rows.items()}) for i in range(batch)])
+
+    return Solver(cpu.solve, arrays="numpy", devices=("cpu",), op=op)
+
+
+def cuda() -> Solver:
+    try:
+        from sim3solve import cuda as gpu
+    except ImportError as error:
+        raise SolverUnavailable(f"torch cannot be imported: {error}") from error
+
+    def solve(problem: Problem, options: Options, observe: Observe) -> Solution:
+        try:
+            return gpu.solve(problem, options, observe)
+        except gpu.CudaUnavailable as error:
+            raise SolverUnavailable(str(error)) from error
+
+    return Solver(solve, devices=("cuda",))
+
+
 def skip() -> Solver:
     """Keep the initial pose: no iteration is run, and the status says so."""
 

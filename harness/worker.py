@@ -114,7 +114,10 @@ def _device(wanted: str, solver: solvers.Solver, case: Case) -> str:
     import torch
 
     has_cuda = torch.cuda.is_available()
-    if not has_cuda and ("cuda" in case.document.requires or wanted.startswith("cuda")):
+    if wanted == "cpu" and "cpu" not in solver.devices:
+        raise SolverUnavailable("it runs on a GPU only, and --device asked for the CPU")
+    needs_cuda = "cpu" not in solver.devices or "cuda" in case.document.requires or wanted.startswith("cuda")
+    if needs_cuda and not has_cuda:
         raise SolverUnavailable(f"needs an NVIDIA GPU, and torch {torch.__version__} sees none here")
     if wanted != "auto":
         return wanted

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 MIN_MATCHES = 3
 """Fewest points that fix seven degrees of freedom: each gives three independent rows at most, and two give six."""
 
-MIN_PIVOT = 1e-6
+MIN_PIVOT = 1e-5
 """A direction is unobservable when elimination leaves less than this share of its diagonal of J^T W J.
 
 The ratio does not change with the units of the problem. For points on a line it should be zero and comes out as rounding; whether

@@ -28,7 +28,7 @@ def main() -> int:
     """Run all of them, whatever one says. Returns 1 when any found something."""
     failed = [command for command in commands() if subprocess.run(command, cwd=ROOT, check=False).returncode]
     for command in failed:
-        print(f"lint: failed: {Path(command[0]).name} {' '.join(command[1:3])}", file=sys.stderr)  # noqa: T201
+        print(f"lint: failed: {Path(command[0]).name} {' '.join(command[1:3])}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@
 using int32 = int;
 using int64 = long long;
 using uint8 = unsigned char;
+#define SIM3_UNROLL _Pragma("unroll")
 #else
 #include <math.h>
 #include <stdint.h>
@@ -14,6 +15,13 @@ using uint8 = unsigned char;
 using int32 = int32_t;
 using int64 = int64_t;
 using uint8 = uint8_t;
+#if defined(__clang__)
+#define SIM3_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define SIM3_UNROLL _Pragma("GCC unroll 8")
+#else
+#define SIM3_UNROLL
+#endif
 #endif
 
 static_assert(sizeof(int32) == 4 && sizeof(int64) == 8, "fixed-width types");

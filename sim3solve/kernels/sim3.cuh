@@ -51,6 +51,13 @@ SIM3_FN void normalise(float q[4]) {
         q[i] /= norm;
 }
 
+// For a product of unit quaternions: its length is one up to rounding, and one Newton step of 1/sqrt takes that off.
+SIM3_FN void renormalise(float q[4]) {
+    float scale = 1.5f - 0.5f * (q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+    for (int i = 0; i < 4; ++i)
+        q[i] *= scale;
+}
+
 SIM3_FN Sim3 compose(const Sim3& A, const Sim3& B) {
     Sim3 C;
     act(A, B.t, C.t);
@@ -59,7 +66,7 @@ SIM3_FN Sim3 compose(const Sim3& A, const Sim3& B) {
     for (int i = 0; i < 3; ++i)
         C.q[i] = A.q[3] * B.q[i] + B.q[3] * A.q[i] + v[i];
     C.q[3] = A.q[3] * B.q[3] - A.q[0] * B.q[0] - A.q[1] * B.q[1] - A.q[2] * B.q[2];
-    normalise(C.q);
+    renormalise(C.q);
     C.s = A.s * B.s;
     return C;
 }
@@ -83,7 +90,8 @@ SIM3_FN Sim3 exp_near(const float tau[3], const float omega[3], float sigma) {
     float theta2 = omega[0] * omega[0] + omega[1] * omega[1] + omega[2] * omega[2];
     float re = 1.0f, im = 0.0f, d = 0.0f, power = 1.0f, factor = 1.0f;
     float C = 1.0f, A = 0.0f, B = 0.0f;
-    for (int k = 1; k <= 14; ++k) {
+    SIM3_UNROLL
+    for (int k = 1; k <= 14; ++k) { // unrolled, so that the factorials are constants
         float re_next = sigma * re - theta2 * im;
         float d_next = sigma * d + im;
         im = sigma * im + re;
@@ -101,11 +109,12 @@ SIM3_FN Sim3 exp_near(const float tau[3], const float omega[3], float sigma) {
     cross(omega, once, twice);
     for (int i = 0; i < 3; ++i)
         T.t[i] = C * tau[i] + A * once[i] + B * twice[i];
-    float theta = sqrtf(theta2), half = 0.5f * theta;
-    float sinc = theta2 < 1e-4f ? 0.5f - theta2 / 48.0f : sinf(half) / theta; // sin(theta / 2) / theta
+    // sin(h) / (2 h) and cos(h) of the half angle h <= 0.65 by their series in h^2: no division, and no slow path for large angles.
+    float h2 = 0.25f * theta2;
+    float sinc = 0.5f * (1 - h2 / 6 * (1 - h2 / 20 * (1 - h2 / 42 * (1 - h2 / 72))));
     for (int i = 0; i < 3; ++i)
         T.q[i] = sinc * omega[i];
-    T.q[3] = cosf(half);
+    T.q[3] = 1 - h2 / 2 * (1 - h2 / 12 * (1 - h2 / 30 * (1 - h2 / 56 * (1 - h2 / 90))));
     T.s = expf(sigma);
     return T;
 }
@@ -138,20 +147,19 @@ SIM3_FN Affine affine(const Sim3& T) {
     return a;
 }
 
-// Reads a pose of 8 floats. False when it is not one: NaN or infinity, a zero quaternion, a scale that is not positive.
-SIM3_FN bool read_pose(const float* from, Sim3& T) {
-    bool good = true;
+// A pose from 8 floats. False when they are none: NaN or infinity, a zero quaternion, a scale that is not positive.
+SIM3_FN bool to_pose(const float v[8], Sim3& T) {
+    float all = 0.0f, largest = 0.0f;
     for (int i = 0; i < 8; ++i)
-        good = good && is_finite(from[i]);
-    bool any = false;
+        all += 0.0f * v[i];
     for (int i = 0; i < 3; ++i)
-        T.t[i] = from[i];
+        T.t[i] = v[i];
     for (int i = 0; i < 4; ++i) {
-        T.q[i] = from[3 + i];
-        any = any || T.q[i] != 0.0f;
+        T.q[i] = v[3 + i];
+        largest = fmaxf(largest, fabsf(v[3 + i]));
     }
-    T.s = from[7];
-    if (!(good && any && T.s > 0.0f))
+    T.s = v[7];
+    if (!(is_finite(all) && largest > 0.0f && T.s > 0.0f))
         return false;
     normalise(T.q);
     return true;
