@@ -138,9 +138,7 @@ def timings() -> None:
     from sim3solve.problem import RayDist
 
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
-    print(
-        f"{'N':>8} {'scene':>7} {'iterations':>10} {'torch us':>10} {'cuda us':>8} {'on device us':>12} {'peak MiB torch, cuda':>21}"
-    )
+    print(f"{'N':>8} {'scene':>7} {'iterations':>10} {'torch us':>10} {'cuda us':>8} {'on device us':>12} {'peak MiB':>15}")
     for n in SIZES:
         for scene, seed in (("room", 1), ("room", 2), ("plane", 1), ("plane", 2)):
             values = generate(Generator(scene=scene, n_points=n, seed=seed))
@@ -151,7 +149,7 @@ def timings() -> None:
             steps = "/".join(map(str, sorted(iterations)))
             device = _device_us(problem)
             print(
-                f"{n:8d} {scene:>5} {seed} {steps:>10} {slow:10.0f} {fast:8.1f} {device:12.1f} {slow_peak:14.1f}, {fast_peak:.2f}",
+                f"{n:8d} {scene:>5} {seed} {steps:>10} {slow:10.0f} {fast:8.1f} {device:12.1f} {slow_peak:8.1f} {fast_peak:6.2f}",
                 flush=True,
             )
 
