@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Children at once; 0 for one per core.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds each child may take.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N. auto takes a GPU where the solver can use one.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for solvers that can use a GPU.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even when the same run was cut off and could be taken up.")]
 
 

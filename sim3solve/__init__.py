@@ -24,9 +24,10 @@ def solve(problem: RayDist, options: Options | None = None, backend: Backend = "
         return _solution(_module(backend), problem, options)
     on_gpu = getattr(getattr(problem.Xf, "device", None), "type", "cpu") == "cuda"
     fast = _module("cuda" if on_gpu else "native")
+    unavailable: type[Exception] = fast.Unavailable
     try:
         return _solution(fast, problem, options)
-    except fast.CudaUnavailable if on_gpu else fast.NativeUnavailable:
+    except unavailable:
         is_torch = hasattr(problem.Xf, "detach")
         return _solution(_module("torch" if is_torch else "reference"), problem, options)
 

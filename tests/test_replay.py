@@ -194,3 +194,14 @@ def test_the_repeat_command_does_it_again(tmp_path):
     again = json.loads(done.stdout)["outcomes"][0]
     assert (done.returncode, again["outcome"], again["signal"]) == (1, "CRASHED", "SIGSEGV")
     assert again["repeat"] == run.outcomes[0].repeat
+
+
+def test_the_oracle_runs_whatever_device_the_others_are_asked_to_use(tmp_path):
+    """It has no GPU path; asking for one must not take the yardstick away."""
+    run = replay(request(tmp_path, "degenerate-n-33", solvers=("torch", "reference"), limits=Limits(device="cuda")))
+    on_gpu, oracle = run.outcomes
+    assert (oracle.kind, oracle.expected, oracle.device) == (Kind.OK, True, "cpu")
+    if on_gpu.kind is Kind.UNAVAILABLE:
+        assert "needs an NVIDIA GPU" in on_gpu.reason
+    else:
+        assert on_gpu.expected is True
