@@ -68,21 +68,35 @@ def _import_file(path: Path) -> Any:
     return module
 
 
-def reference() -> Solver:
-    from sim3solve import reference as oracle
+IDENTITY = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+
+
+def _operation(maths: Any, name: str, identity: Callable[[Any], Any], x: Mapping[str, Any]) -> Any:
+    """One Sim(3) operation of an ``op`` case (``harness.case.OPS``) by a module's ``inverse``, ``compose``, ``act`` and ``exp``."""
+    operations: dict[str, Callable[..., Any]] = {
+        "identity": lambda X: identity(X),
+        "inv": lambda X: maths.inverse(X),
+        "mul": lambda X, Y: maths.compose(X, Y),
+        "act": lambda X, p: maths.act(X, p),
+        "exp": lambda a: maths.exp(a),
+        "retr": lambda X, a: maths.compose(maths.exp(a), X),
+    }
+    return operations[name](**x)
+
+
+def _row_by_row(maths: Any, dtype: type) -> Callable[[str, Mapping[str, Any]], np.ndarray]:
+    """``Solver.op`` for maths that take one row at a time."""
 
     def op(name: str, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        rows = {key: np.asarray(value, dtype=np.float64) for key, value in x.items()}
-        calls: dict[str, Callable[..., np.ndarray]] = {
-            "identity": lambda X: oracle.identity(),
-            "inv": lambda X: oracle.inverse(X),
-            "mul": lambda X, Y: oracle.compose(X, Y),
-            "act": lambda X, p: oracle.act(X, p),
-            "exp": lambda a: oracle.exp(a),
-            "retr": lambda X, a: oracle.compose(oracle.exp(a), X),
-        }
-        batch = len(next(iter(rows.values())))
-        return np.array([calls[name](**{key: value[i] for key, value in rows.items()}) for i in range(batch)])
+        batch = len(next(iter(x.values())))
+        rows: list[dict[str, Any]] = [{key: np.asarray(value[i], dtype=dtype) for key, value in x.items()} for i in range(batch)]
+        return np.array([_operation(maths, name, lambda X: np.array(IDENTITY, dtype=dtype), row) for row in rows])
+
+    return op
+
+
+def reference() -> Solver:
+    from sim3solve import reference as oracle
 
     def yardsticks(problem: Problem, options: Options, solution: Solution) -> dict[str, Any]:
         if not solution.status.has_pose:
@@ -103,7 +117,7 @@ def reference() -> Solver:
             },
         }
 
-    return Solver(oracle.solve, arrays="numpy", devices=("cpu",), op=op, yardsticks=yardsticks)
+    return Solver(oracle.solve, arrays="numpy", devices=("cpu",), op=_row_by_row(oracle, np.float64), yardsticks=yardsticks)
 
 
 def torch_float32() -> Solver:
@@ -113,15 +127,7 @@ def torch_float32() -> Solver:
         raise SolverUnavailable(f"torch cannot be imported: {error}") from error
 
     def op(name: str, x: Mapping[str, Any]) -> Any:
-        calls: dict[str, Callable[..., Any]] = {
-            "identity": lambda X: X.new_tensor([0, 0, 0, 0, 0, 0, 1, 1]).expand_as(X),
-            "inv": pytorch.inverse,
-            "mul": lambda X, Y: pytorch.compose(X, Y),
-            "act": lambda X, p: pytorch.act(X, p),
-            "exp": lambda a: pytorch.exp(a),
-            "retr": lambda X, a: pytorch.compose(pytorch.exp(a), X),
-        }
-        return calls[name](**x)
+        return _operation(pytorch, name, lambda X: X.new_tensor(IDENTITY).expand_as(X), x)
 
     return Solver(pytorch.solve, op=op)
 
@@ -134,20 +140,7 @@ def native() -> Solver:
     except cpu.NativeUnavailable as error:
         raise SolverUnavailable(str(error)) from error
 
-    def op(name: str, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        rows = {key: np.asarray(value, dtype=np.float32) for key, value in x.items()}
-        calls: dict[str, Callable[..., np.ndarray]] = {
-            "identity": lambda X: np.array([0, 0, 0, 0, 0, 0, 1, 1], dtype=np.float32),
-            "inv": lambda X: cpu.inverse(X),
-            "mul": lambda X, Y: cpu.compose(X, Y),
-            "act": lambda X, p: cpu.act(X, p),
-            "exp": lambda a: cpu.exp(a),
-            "retr": lambda X, a: cpu.compose(cpu.exp(a), X),
-        }
-        batch = len(next(iter(rows.values())))
-        return np.array([calls[name](**{key: value[i] for key, value in rows.items()}) for i in range(batch)])
-
-    return Solver(cpu.solve, arrays="numpy", devices=("cpu",), op=op)
+    return Solver(cpu.solve, arrays="numpy", devices=("cpu",), op=_row_by_row(cpu, np.float32))
 
 
 def cuda() -> Solver:
@@ -159,7 +152,7 @@ def cuda() -> Solver:
     def solve(problem: Problem, options: Options, observe: Observe) -> Solution:
         try:
             return gpu.solve(problem, options, observe)
-        except gpu.CudaUnavailable as error:
+        except gpu.Unavailable as error:
             raise SolverUnavailable(str(error)) from error
 
     return Solver(solve, devices=("cuda",))

@@ -15,90 +15,15 @@ import struct
 import threading
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from sim3solve import abi, build
+from sim3solve import abi
+from sim3solve.cuda_kernels import BLOCK, N_PADDED, CudaError, CudaUnavailable, Current, call, check, is_current, kernels
 from sim3solve.driver import COOPERATIVE, LaunchAttribute, LaunchConfig, library
 from sim3solve.problem import Calib, Iteration, Options, ProblemError, RayDist, Solution
 
-_INSTALL = "pip install 'sim3solve[cu13]', or 'sim3solve[cu12]' for an older driver"
-BLOCK, TILE, N_PADDED = 384, 4, 40  # kernels/gauss_newton.cu, kernels/reduce.cuh
-SOURCE = "gauss_newton.cu"
-ENTRIES = ("solve_ray_dist", "solve_calib", "begin_solve", "linearize_ray_dist", "linearize_calib", "step_solve")
-
-
-class CudaUnavailable(RuntimeError):
-    """There is no GPU, driver or package to run on; the message says which and what would help."""
-
 
 Unavailable = CudaUnavailable  # the name ``sim3solve.solve`` looks for in every backend that may not be at hand
-
-
-class CudaError(RuntimeError):
-    """A call of the CUDA driver failed. The message starts with the error's name, as in CUDA_ERROR_ILLEGAL_ADDRESS."""
-
-
-def compile_cubin(arch: str) -> Path:
-    """The kernels as a cubin for ``arch`` ("90"), from the cache or freshly compiled. Needs no GPU and no driver."""
-    try:
-        import cuda.bindings
-        from cuda.core import Program, ProgramOptions
-    except ImportError as error:
-        raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
-    source = build.inline_sources(SOURCE)
-    options = {"arch": f"sm_{arch}", "std": "c++17", "lineinfo": True}
-    defines = [("BLOCK", str(BLOCK)), ("TILE", str(TILE))]
-
-    def compile_to(file: Path) -> None:
-        program = Program(source, "c++", ProgramOptions(define_macro=defines, **options))
-        file.write_bytes(bytes(program.compile("cubin").code))
-
-    return build.cached([source, repr(options), repr(defines), cuda.bindings.__version__], ".cubin", compile_to)
-
-
-class Kernels:
-    """The compiled kernels and the facts of one GPU."""
-
-    def __init__(self, index: int) -> None:
-        from cuda.bindings import driver
-        from cuda.core import Device, ObjectCode
-
-        self.driver = driver
-        device = Device(index)
-        self.context = _call(driver.cuDevicePrimaryCtxRetain(_call(driver.cuDeviceGet(index))))
-        self.n_multiprocessors = device.properties.multiprocessor_count
-        self.cooperative = bool(device.properties.cooperative_launch)
-        self.name = device.name
-        _call(driver.cuCtxPushCurrent(self.context))
-        try:
-            self._code = ObjectCode.from_cubin(str(compile_cubin(device.arch)))
-            self._kernels = {name: self._code.get_kernel(name) for name in ENTRIES}
-            self.functions = {name: int(kernel.handle) for name, kernel in self._kernels.items()}
-        finally:
-            _call(driver.cuCtxPopCurrent())
-
-    def blocks(self, n: int) -> int:
-        """Blocks for n points: enough that each thread has work, never more than can run at once."""
-        return max(1, min(int(self.n_multiprocessors), -(-n // BLOCK)))
-
-
-@cache
-def kernels(index: int = 0) -> Kernels:
-    """The kernels on GPU ``index``. Raises ``CudaUnavailable`` where there is none."""
-    try:
-        from cuda.bindings import driver
-        from cuda.core import Device  # noqa: F401
-    except ImportError as error:
-        raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
-    try:
-        _call(driver.cuInit(0))
-        count = _call(driver.cuDeviceGetCount())
-    except (CudaError, RuntimeError) as error:
-        raise CudaUnavailable(f"no NVIDIA driver answers here ({error})") from error
-    if index >= count:
-        raise CudaUnavailable(f"there is no GPU {index}: the driver shows {count}")
-    return Kernels(index)
 
 
 class Plan:
@@ -121,12 +46,12 @@ class Plan:
         if trace:
             sizes["trace"] = trace * ctypes.sizeof(abi.StepStruct)
         self._device: dict[str, int] = {}
-        with _Current(on):
+        with Current(on):
             for name, size in sizes.items():
-                self._device[name] = int(_call(on.driver.cuMemAlloc(size)))
-                _call(on.driver.cuMemsetD8(self._device[name], 0, size))
+                self._device[name] = int(call(on.driver.cuMemAlloc(size)))
+                call(on.driver.cuMemsetD8(self._device[name], 0, size))
             host_bytes = ctypes.sizeof(abi.ResultStruct)
-            self._host = int(_call(on.driver.cuMemHostAlloc(host_bytes, on.driver.CU_MEMHOSTALLOC_DEVICEMAP)))
+            self._host = int(call(on.driver.cuMemHostAlloc(host_bytes, on.driver.CU_MEMHOSTALLOC_DEVICEMAP)))
         self.host_result = abi.ResultStruct.from_address(self._host)
         self._status = ctypes.c_int32.from_address(self._host + abi.ResultStruct.status.offset)
         self._library = library()
@@ -166,8 +91,8 @@ class Plan:
         blocks = self._blocks.value = self.kernels.blocks(n)
         self._config.stream = stream
         self._status.value = _PENDING
-        if not _is_current(self.kernels):
-            with _Current(self.kernels):
+        if not is_current(self.kernels):
+            with Current(self.kernels):
                 self._enqueue_solve(kind, blocks, self._max_iters)
         else:
             self._enqueue_solve(kind, blocks, self._max_iters)
@@ -179,8 +104,8 @@ class Plan:
             while self._status.value == _PENDING and time.perf_counter() < give_up:
                 pass
         if self._status.value == _PENDING or not self.cooperative:
-            with _Current(self.kernels):
-                _check(self._library.cuStreamSynchronize(self._config.stream))
+            with Current(self.kernels):
+                check(self._library.cuStreamSynchronize(self._config.stream))
             if self._status.value == _PENDING:
                 raise CudaError("the stream is done, but the solve left no result")
         self._keep = []
@@ -191,17 +116,17 @@ class Plan:
         count = min(self.host_result.iterations, self._trace_rows)
         steps = (abi.StepStruct * max(count, 1))()
         if count:
-            with _Current(self.kernels):
+            with Current(self.kernels):
                 size = count * ctypes.sizeof(abi.StepStruct)
-                _call(self.kernels.driver.cuMemcpyDtoH(ctypes.addressof(steps), self._device["trace"], size))
+                call(self.kernels.driver.cuMemcpyDtoH(ctypes.addressof(steps), self._device["trace"], size))
         return tuple(Iteration(s.cost, s.delta_norm, s.n_matches, tuple(s.T_CkCf)) for s in steps[:count])
 
     def close(self) -> None:
         """Give the memory back. Waits for the device."""
-        with _Current(self.kernels):
+        with Current(self.kernels):
             for address in self._device.values():
-                _call(self.kernels.driver.cuMemFree(address))
-            _call(self.kernels.driver.cuMemFreeHost(self._host))
+                call(self.kernels.driver.cuMemFree(address))
+            call(self.kernels.driver.cuMemFreeHost(self._host))
         self._device = {}
 
     def _enqueue_solve(self, kind: str, blocks: int, max_iters: int) -> None:
@@ -216,7 +141,7 @@ class Plan:
     def _enqueue(self, function: str, parameters: str, blocks: int, cooperative: int) -> None:
         self._config.grid_x = blocks
         self._config.n_attributes = cooperative
-        _check(
+        check(
             self._library.cuLaunchKernelEx(
                 self._config_address, self.kernels.functions[function], self._addresses[parameters], None
             )
@@ -306,12 +231,6 @@ def _float32() -> Any:
     return torch.float32
 
 
-def _is_current(on: Kernels) -> bool:
-    """Whether this thread already works on that GPU, as it does after any torch operation there."""
-    context = ctypes.c_void_p()
-    return library().cuCtxGetCurrent(ctypes.addressof(context)) == 0 and context.value == int(on.context)
-
-
 @cache
 def _stream_query() -> Any:
     """torch's way to ask for a stream's handle without an object around it, which takes longer than a launch."""
@@ -323,34 +242,3 @@ def _stream_query() -> Any:
 
 def _current_stream(index: int) -> int:
     return int(_stream_query()(index))
-
-
-class _Current:
-    """The GPU's primary context, which torch shares, made current for a moment; what was current comes back."""
-
-    def __init__(self, on: Kernels) -> None:
-        self._on = on
-
-    def __enter__(self) -> None:
-        _call(self._on.driver.cuCtxPushCurrent(self._on.context))
-
-    def __exit__(self, *_: object) -> None:
-        _call(self._on.driver.cuCtxPopCurrent())
-
-
-def _check(status: int) -> None:
-    if status != 0:
-        from cuda.bindings import driver
-
-        _call((driver.CUresult(status),))
-
-
-def _call(returned: tuple[Any, ...]) -> Any:
-    """The value of a driver call. Raises ``CudaError`` by its name."""
-    status, *values = returned
-    if int(status) != 0:
-        from cuda.bindings import driver
-
-        _, text = driver.cuGetErrorString(status)
-        raise CudaError(f"{status.name}: {text.decode() if text else ''}")
-    return values[0] if values else None

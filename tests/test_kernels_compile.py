@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from sim3solve import build, cuda
+from sim3solve import build, cuda_kernels
 
 core = pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'sim3solve[cu13]'")
 
@@ -23,22 +23,22 @@ ENTRY = re.compile(
 def test_kernels_compile_and_stay_in_registers(arch, record_property):
     log = io.StringIO()
     options = core.ProgramOptions(arch=f"sm_{arch}", std="c++17", ptxas_options="-v")
-    code = core.Program(build.inline_sources(cuda.SOURCE), "c++", options).compile("cubin", logs=log).code
+    code = core.Program(build.inline_sources(cuda_kernels.SOURCE), "c++", options).compile("cubin", logs=log).code
     assert bytes(code)[:4] == b"\x7fELF"
     entries = {name: tuple(map(int, rest)) for name, _, *rest in ENTRY.findall(log.getvalue())}
-    assert set(entries) == set(cuda.ENTRIES)
+    assert set(entries) == set(cuda_kernels.ENTRIES)
     for name, (stack, stores, loads, registers) in entries.items():
         record_property(f"sm_{arch} {name}", f"{registers} registers, {stack} B stack, {stores}/{loads} B spilled")
         # The little that is spilled is of the step between two passes, which one thread takes once an iteration.
         assert stack <= 64 and stores <= 192 and loads <= 192, (name, stack, stores, loads)
-        assert registers * cuda.BLOCK <= 65536  # or the launch fails for want of registers
+        assert registers * cuda_kernels.BLOCK <= 65536  # or the launch fails for want of registers
 
 
 def test_a_cubin_is_compiled_once_and_then_found(tmp_path, monkeypatch):
     monkeypatch.setenv("SIM3SOLVE_CACHE", str(tmp_path))
-    first = cuda.compile_cubin("90")
+    first = cuda_kernels.compile_cubin("90")
     stamp = first.stat().st_mtime_ns
-    assert cuda.compile_cubin("90") == first
+    assert cuda_kernels.compile_cubin("90") == first
     assert first.stat().st_mtime_ns == stamp
     assert first.read_bytes()[:4] == b"\x7fELF"
 
@@ -48,5 +48,5 @@ def test_without_a_driver_the_reason_is_said():
 
     if torch.cuda.is_available():
         pytest.skip("there is a driver here")
-    with pytest.raises(cuda.CudaUnavailable, match="no NVIDIA driver answers"):
-        cuda.kernels(0)
+    with pytest.raises(cuda_kernels.CudaUnavailable, match="no NVIDIA driver answers"):
+        cuda_kernels.kernels(0)
