@@ -22,7 +22,6 @@ from sim3solve.cuda_kernels import BLOCK, N_PADDED, CudaError, CudaUnavailable, 
 from sim3solve.driver import COOPERATIVE, LaunchAttribute, LaunchConfig, library
 from sim3solve.problem import Calib, Iteration, Options, ProblemError, RayDist, Solution
 
-
 Unavailable = CudaUnavailable  # the name ``sim3solve.solve`` looks for in every backend that may not be at hand
 
 
