@@ -58,7 +58,7 @@ def shipped_cases(out: Path) -> bool:
     bad = [outcome for outcome in run.outcomes if outcome.expected is not True and not _has_no_operations(outcome)]
     errors = [o.parity["oracle"] for o in run.outcomes if o.kind is Kind.OK and o.parity and o.parity.get("oracle")]
     worst = {name: max(float(error[name]) for error in errors) for name in errors[0]}
-    on_gpu = sum((o.device or "").startswith("cuda") for o in run.outcomes)
+    on_gpu = sum((o.device or "").startswith("cuda") and not _has_no_operations(o) for o in run.outcomes)
     off_gpu = sum(_has_no_operations(o) for o in run.outcomes)
     print(
         f"shipped cases on {run.environment['gpus']}: {len(run.outcomes) - len(bad)} of {len(run.outcomes)} as expected, ", end=""
