@@ -6,6 +6,7 @@ when it had already written a result; a result that cannot be read is no result.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def classify(folder: Path, ended: Ended, limit_s: float, *, case: str, solver: s
     """The outcome of the job in ``folder``."""
     seen = _gather(folder)
     exit = None if ended.code is None else exitcode.decode(ended.code)
+    if exit is not None and (ended.timed_out or ended.output_bytes is not None):
+        exit = dataclasses.replace(exit, meaning="ended by the harness", crashed=False)
     fields: dict[str, Any] = {
         "case": case, "solver": solver, "tool": tool, "repeat": repeat, "stage": seen.stage, "seconds": ended.seconds, "exit": exit,
         "stdout": seen.stdout, "stderr": seen.stderr, "faulthandler": seen.faulthandler, "stages": seen.stages, "trace": seen.trace,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from rich.table import Table
 from harness.outcome import Kind, Outcome
 from harness.run import Run
 
-out = Console(highlight=False, soft_wrap=True)
+_WIDE = None if sys.stdout.isatty() else 180  # into a file or a pipe a table need not be squeezed
+out = Console(highlight=False, soft_wrap=True, width=_WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}

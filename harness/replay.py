@@ -101,6 +101,8 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
     fingerprint = _fingerprint(request, tasks)
     if request.resume:
         for file in sorted(request.out.glob(f"*/{RUN_FILE}"), reverse=True):
+            if file.parent.is_symlink():  # latest: the run is there under its own name, too
+                continue
             with suppress(ResultError):
                 run = read_header(file.parent)
                 if run.finished is None and run.plan.get("fingerprint") == fingerprint and not _is_alive(file.parent):
@@ -173,6 +175,9 @@ def _run_all(request: Request, folder: Path, todo: list[tuple[Task, str]], asked
                     progress(future.result(), done, total)
                 else:
                     future.result()
+    except OSError as error:  # what a child does is an outcome; this is our own disk
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        raise HarnessError(f"{reason}; {done} of {total} done and kept, the same command takes it up again") from error
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None
     finally:

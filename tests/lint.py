@@ -20,6 +20,7 @@ def commands() -> list[list[str]]:
         [str(tools / "ruff"), "format", "--check", *PYTHON],
         [str(tools / "mypy")],
         [str(tools / "lint-imports"), "--no-cache"],
+        [str(tools / "pre-commit"), "validate-config"],
     ]
     return checks + ([[str(tools / "clang-format"), "--dry-run", "--Werror", *kernels]] if kernels else [])
 

@@ -71,6 +71,7 @@ def test_hang_is_a_timeout_with_its_stack(run, fault):
     outcome = run(fault, timeout_s=1.5)
     assert outcome.kind is Kind.TIMEOUT
     assert outcome.limit_s == 1.5
+    assert (outcome.exit.meaning, outcome.exit.crashed) == ("ended by the harness", False)
     assert 1.4 < outcome.seconds < 3.5
     assert outcome.stage == "solving"
     assert "faults.py" in outcome.faulthandler

@@ -72,6 +72,7 @@ def test_a_finished_run_is_not_taken_up_but_an_unfinished_one_is(tmp_path):
     assert ran == [("degenerate-n-0", "torch", "none")]
     assert json.loads(kept.read_text())["seconds"] == kept_seconds
     assert again.finished and len(again.outcomes) == 6
+    assert (tmp_path / "latest").resolve() == first.folder.resolve()
 
 
 def test_another_plan_or_another_source_is_another_run(tmp_path):
@@ -205,3 +206,25 @@ def test_the_oracle_runs_whatever_device_the_others_are_asked_to_use(tmp_path):
         assert "needs an NVIDIA GPU" in on_gpu.reason
     else:
         assert on_gpu.expected is True
+
+
+def test_a_full_disk_stops_the_run_with_its_reason_and_keeps_what_is_finished(tmp_path, monkeypatch):
+    from harness import replay as module
+
+    written = []
+
+    def full_after_two(folder, name, outcome, kind):
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", str(folder / name))
+        written.append(name)
+        write_outcome(folder, name, outcome, kind)
+
+    write_outcome = module.write_outcome
+    monkeypatch.setattr(module, "write_outcome", full_after_two)
+    with pytest.raises(HarnessError, match=r"No space left on device; . of 9 done and kept"):
+        replay(request(tmp_path, jobs=1))
+    monkeypatch.setattr(module, "write_outcome", write_outcome)
+    ran = []
+    run = replay(request(tmp_path), lambda outcome, done, total: ran.append(outcome.key))
+    assert len(ran) == 7 and len(run.outcomes) == 6
+    assert len(list(tmp_path.glob("2*/run.json"))) == 1
