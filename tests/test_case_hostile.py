@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 import time
@@ -11,19 +10,13 @@ from pathlib import Path
 
 import pytest
 from case_factory import make_case, make_generated
-from hostile_case import FULL, NESTED, assert_as_written, attempt, bytes_of, change_at, put, refused, spots
+from hostile_case import NESTED, assert_as_written, attempt, bytes_of, change_at, put, refused, spots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import jsonfile
 from harness.case import Case
 from harness.casefile import DOCUMENT, MAX_DOCUMENT_BYTES, write_case
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case on disk with most optional fields set. Tests change copies of it."""
-    return write_case(make_case(**FULL), tmp_path_factory.mktemp("original") / "c")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +29,7 @@ def original_generated(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return write_case(make_generated(4), tmp_path_factory.mktemp("original") / "c")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # what survives a power cut is not at issue here
-
+pytestmark = pytest.mark.usefixtures("quick_disk")  # what survives a power cut is not at issue here
 
 # case.json: bytes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -10,28 +9,13 @@ from typing import Any
 
 import pytest
 from case_factory import edit_document, make_case
-from hostile_case import BIG, FULL, assert_as_written, both, put, refused, tensor, top
+from hostile_case import BIG, assert_as_written, both, put, refused, tensor, top
 
 from harness import casefile, layout
 from harness.case import Case
-from harness.casefile import read_case, write_case
+from harness.casefile import read_case
 
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case on disk with most optional fields set. Tests change copies of it."""
-    return write_case(make_case(**FULL), tmp_path_factory.mktemp("original") / "c")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # what survives a power cut is not at issue here
-
+pytestmark = pytest.mark.usefixtures("quick_disk")  # what survives a power cut is not at issue here
 
 WRONG: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("schema", top(schema="sim3solve-case/2")),

@@ -11,28 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_factory import edit_document, make_case, make_generated, written
-from hostile_case import BIG, FULL, bytes_of, put, refused, tensor, top
+from case_factory import edit_document, make_generated, written
+from hostile_case import BIG, bytes_of, put, refused, tensor, top
 
 from harness.case import Case
 from harness.casefile import DOCUMENT, TENSORS, write_case
 
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case on disk with most optional fields set. Tests change copies of it."""
-    return write_case(make_case(**FULL), tmp_path_factory.mktemp("original") / "c")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # what survives a power cut is not at issue here
-
+pytestmark = pytest.mark.usefixtures("quick_disk")  # what survives a power cut is not at issue here
 
 # Files that are no files
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import struct
 from collections.abc import Callable
@@ -11,29 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from case_factory import make_case, set_tensors
-from hostile_case import FULL, NESTED, assert_as_the_library_reads, bytes_of, change_at, put, refused, spots
+from case_factory import set_tensors
+from hostile_case import NESTED, assert_as_the_library_reads, bytes_of, change_at, put, refused, spots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.case import Case
-from harness.casefile import TENSORS, write_case
+from harness.casefile import TENSORS
 
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A case on disk with most optional fields set. Tests change copies of it."""
-    return write_case(make_case(**FULL), tmp_path_factory.mktemp("original") / "c")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("hostile")
-
-
-@pytest.fixture(autouse=True)
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # what survives a power cut is not at issue here
+pytestmark = pytest.mark.usefixtures("quick_disk")  # what survives a power cut is not at issue here
 
 
 def test_every_truncation_of_the_tensors(original: Case, place: Path) -> None:

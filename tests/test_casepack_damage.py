@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -25,11 +24,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.fixture(scope="module")
 def packed(original: Case, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return pack_case(folder_of(original), tmp_path_factory.mktemp("packed") / "small.zip").read_bytes()
-
-
-@pytest.fixture
-def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def offsets(packed: bytes) -> list[int]:

@@ -1,0 +1,31 @@
+"""Fixtures that several files of tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from case_factory import make_case
+from hostile_case import FULL
+
+from harness.case import Case
+from harness.casefile import write_case
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A case on disk with most optional fields set. Tests change copies of it."""
+    return write_case(make_case(**FULL), tmp_path_factory.mktemp("original") / "c")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for hostile things, one for a file of tests: making one for each takes longer than the test."""
+    return tmp_path_factory.mktemp("hostile")
+
+
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fsync: what survives a power cut is not at issue in the test."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
