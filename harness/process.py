@@ -115,11 +115,14 @@ class SupervisedLauncher:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending: dict[str, _Pending] = {}
         self._closed = False
+        self._ready = False
 
     def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
-        pending = _Pending()
-        self._send({"start": name, "folder": str(folder), "argv": argv}, name, pending)
-        if not pending.started.wait(_START_LIMIT_S):  # its preloading does not count against the job
+        pending = self._ask(name, folder, argv)
+        if pending.lost is not None and not self._ready and not self._closed:
+            # It died of a module it was to import first. The next one imports none, so that only who needs that module dies.
+            pending = self._ask(name, folder, argv)
+        if not pending.started.is_set():
             return Ended(None, _START_LIMIT_S, lost=f"the supervisor started nothing in {_START_LIMIT_S:.0f} s; see {self._log}")
         start = time.monotonic()
         timed_out, output_bytes = wait_within(pending.ended, folder, limit_s, start)
@@ -131,6 +134,13 @@ class SupervisedLauncher:
         # It may have ended by itself between the limit and the kill; then that end is the truth.
         killed_by_us = pending.code == -9 or pending.code is None
         return Ended(pending.code, seconds, timed_out and killed_by_us, output_bytes if killed_by_us else None, pending.lost)
+
+    def _ask(self, name: str, folder: Path, argv: list[str] | None) -> _Pending:
+        """Ask for a job and wait until it has started, or never will: preloading does not count against the job."""
+        pending = _Pending()
+        self._send({"start": name, "folder": str(folder), "argv": argv}, name, pending)
+        pending.started.wait(_START_LIMIT_S)
+        return pending
 
     def close(self) -> None:
         with self._lock:
@@ -152,7 +162,11 @@ class SupervisedLauncher:
                 if pending is not None:
                     pending.end(None, "the run was interrupted")
                 return
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None:
+                self._start()
+            elif self._process.poll() is not None:
+                if not self._ready:
+                    self._preload = ()
                 self._start()
             if pending is not None and name is not None:
                 self._pending[name] = pending
@@ -174,6 +188,7 @@ class SupervisedLauncher:
     def _read(self, replies: IO[bytes], pending: dict[str, _Pending]) -> None:
         for line in replies:
             reply = json.loads(line)
+            self._ready = self._ready or "ready" in reply
             waiter = pending.get(reply.get("id", ""))
             if waiter is None:
                 continue

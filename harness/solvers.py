@@ -123,7 +123,7 @@ def reference() -> Solver:
 def torch_float32() -> Solver:
     try:
         from sim3solve import pytorch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a DLL of torch's is missing
         raise SolverUnavailable(f"torch cannot be imported: {error}") from error
 
     def op(name: str, x: Mapping[str, Any]) -> Any:
@@ -145,8 +145,10 @@ def native() -> Solver:
 
 def cuda() -> Solver:
     try:
+        import torch  # noqa: F401  its tensors are what the solver is given
+
         from sim3solve import cuda as gpu
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a DLL of torch's is missing
         raise SolverUnavailable(f"torch cannot be imported: {error}") from error
 
     def solve(problem: Problem, options: Options, observe: Observe) -> Solution:

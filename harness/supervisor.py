@@ -34,7 +34,8 @@ def main() -> None:
     os.dup2(2, 1)  # a preloaded module that prints must not speak on the reply channel
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for module in sys.argv[1:]:
-        with contextlib.suppress(ImportError):  # a broken torch must still let the others run; the child reports it
+        # A broken torch (OSError: a DLL is missing) must still let the others run; the children that need it report it.
+        with contextlib.suppress(ImportError, OSError, RuntimeError):
             importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the harness's to handle; it then closes our stdin
     Supervisor(commands, replies).serve()

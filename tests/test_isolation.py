@@ -234,3 +234,29 @@ def _wait_for_stage(out: Path, stage: str) -> int:
                 return lines[0]["pid"]
         time.sleep(0.1)
     raise AssertionError(f"no child reached {stage}")
+
+
+@pytest.mark.parametrize("solver", ["torch", "cuda"])
+@pytest.mark.parametrize(
+    ("torch", "kind", "word"),
+    [
+        ("raise ImportError('no libcudart.so.13')", Kind.UNAVAILABLE, "torch cannot be imported: no libcudart"),
+        ("raise OSError('WinError 126')", Kind.UNAVAILABLE, "torch cannot be imported: WinError 126"),
+        ("import os; os.abort()", Kind.CRASHED, "SIGABRT"),
+    ],
+)
+def test_a_broken_torch_costs_its_own_solvers_and_no_other(tmp_path, monkeypatch, solver, torch, kind, word):
+    """It is among what the supervisor imports first, and even one that kills the process must not take the others along."""
+    (tmp_path / "torch.py").write_text(torch)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = open_launcher(tmp_path / "supervisor.log", threads=1)
+    try:
+        outcomes = [
+            run_isolated(Task(CASE, read_document(CASE), registry.resolve(name)), Limits(), tmp_path / name, launcher)
+            for name in (solver, "reference")
+        ]
+    finally:
+        launcher.close()
+    assert outcomes[0].kind is kind
+    assert word in f"{outcomes[0].reason} {outcomes[0].exit}"
+    assert outcomes[1].kind is Kind.OK
