@@ -1,4 +1,4 @@
-"""Run a MASt3R-SLAM program with this solver in its tracker, and no change to its code: ``python -m sim3solve main.py --config ...``.
+"""Run a MASt3R-SLAM program with this solver in its tracker and no change to its code: ``python -m sim3solve main.py ...``.
 
 ``mast3r_slam.tracker`` is patched the moment the program imports it. ``SIM3SOLVE_BACKEND`` chooses the backend (default: auto).
 """
