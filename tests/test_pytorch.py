@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from case_factory import make_case
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 from problem_factory import (
-    LARGE,
     REFERENCE,
-    SHIPPED,
     TORCH,
-    WITH_POSE,
     arrays_for,
-    oracle_of,
-    poisoned,
     random_case,
     run,
-    shipped,
-    with_options,
 )  # fmt: skip
 
 from harness.case import Case
@@ -59,13 +49,6 @@ def assert_parity(mine: Outcome, oracle: Outcome, case: Case) -> None:
     assert math.isclose(mine.cost or 0, oracle.cost or 0, rel_tol=1e-3, abs_tol=1e-6)
 
 
-def assert_no_pose(solution: Solution, status: Status) -> None:
-    assert solution.status is status
-    for T in (solution.T_WCf, solution.T_CkCf):
-        assert T.shape == (1, 8)
-        assert torch.isnan(T).all()
-
-
 def tensors_of(case: Case) -> dict[str, torch.Tensor]:
     return arrays_for(TORCH, case)
 
@@ -80,94 +63,7 @@ def same(a: Solution, b: Solution) -> bool:
     return poses and (a.status, a.trace, a.cost) == (b.status, b.trace, b.cost)
 
 
-# --- parity -----------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", WITH_POSE)
-def test_shipped_cases_have_the_oracles_pose(name: str) -> None:
-    assert_parity(run(TORCH, shipped(name)), oracle_of(name), shipped(name))
-
-
-def test_a_million_points_have_the_oracles_pose() -> None:
-    assert_parity(run(TORCH, shipped(LARGE)), oracle_of(LARGE), shipped(LARGE))
-
-
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in (*WITH_POSE, LARGE)])
-def test_shipped_cases_without_a_pose_have_the_oracles_status(name: str) -> None:
-    case = shipped(name)
-    assert_no_pose(solve(case), Status(oracle_of(name).status))
-
-
-@each_kind
-@FIXED
-@given(seed=st.integers(0, 2**32), n=st.sampled_from([31, 33, 300, 3000]), outliers=st.sampled_from([0.0, 0.1, 0.3]))
-def test_random_problems_have_the_oracles_pose(kind: str, seed: int, n: int, outliers: float) -> None:
-    case = random_case(kind, seed, n, outliers=outliers, pixel_border=-60.0)
-    assert_parity(run(TORCH, case), run(REFERENCE, case), case)
-
-
-@each_kind
-@pytest.mark.parametrize("max_iters", [1, 2])
-def test_a_solve_cut_short_has_the_oracles_pose(kind: str, max_iters: int) -> None:
-    case = with_options(random_case(kind, 2), max_iters=max_iters)
-    mine = run(TORCH, case)
-    assert mine.status == "MAX_ITERATIONS"
-    assert_parity(mine, run(REFERENCE, case), case)
-
-
-@each_kind
-@pytest.mark.parametrize("world", [1e3, 1e5])
-def test_far_from_the_worlds_origin_nothing_is_lost(kind: str, world: float) -> None:
-    """The start T_WCk^-1 T_WCf is a difference of large numbers, and one step does not yet forget where it started."""
-    case = with_options(random_case(kind, 21, world=world, float_type="float64"), max_iters=1)
-    assert_parity(run(TORCH, case), run(REFERENCE, case), case)
-
-
 # --- statuses ---------------------------------------------------------------------------------------------------------------------
-
-
-@each_kind
-@FIXED
-@given(seed=st.integers(0, 2**32), n=st.integers(0, 6))
-def test_few_points_have_the_oracles_status(kind: str, seed: int, n: int) -> None:
-    case = random_case(kind, seed, n, outliers=0.0, pixel_border=-60.0)
-    mine, oracle = run(TORCH, case), run(REFERENCE, case)
-    assert mine.status == oracle.status
-    if n < 3:
-        assert mine.status == "TOO_FEW_MATCHES"
-
-
-@FIXED
-@given(seed=st.integers(0, 2**32), n=st.integers(3, 300), scale=st.sampled_from([1e-4, 1.0, 1e4]))
-def test_points_on_a_line_fix_no_pose(seed: int, n: int, scale: float) -> None:
-    case = random_case("ray_dist", seed, n, line=True)
-    scaled = {name: a * np.float32(scale) if name in ("Xf", "Xk") else a for name, a in case.values.items()}
-    assert_no_pose(solve(dataclasses.replace(case, values=scaled)), Status.NOT_POSITIVE_DEFINITE)
-
-
-@each_kind
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("Xf", math.nan), ("Xf", math.inf), ("target", math.nan), ("target", -math.inf), ("Qk", math.nan), ("Qk", -1.0)],
-)
-def test_bad_values_in_a_row_that_counts_are_reported(kind: str, name: str, value: float) -> None:
-    case = random_case(kind, 3)
-    tensors = tensors_of(case)
-    name = {"target": "meas_k" if kind == "calib" else "Xk"}.get(name, name)
-    valid = tensors["valid_opt"] & tensors["valid_meas_k"] if kind == "calib" else tensors["valid_opt"]
-    spoiled = tensors[name].clone()
-    spoiled[int(valid[:, 0].nonzero()[0])] = value
-    assert solve(case).status is Status.CONVERGED
-    assert_no_pose(solve(case, **{name: spoiled}), Status.NON_FINITE)
-
-
-@pytest.mark.parametrize("name", ["T_WCf", "T_WCk"])
-@pytest.mark.parametrize(("column", "value"), [(1, math.nan), (4, math.inf), (7, 0.0), (7, -1.0), (slice(3, 7), 0.0)])
-def test_a_pose_that_is_none_is_reported(name: str, column: Any, value: float) -> None:
-    case = random_case("ray_dist", 3)
-    spoiled = tensors_of(case)[name].clone()
-    spoiled[0, column] = value
-    assert_no_pose(solve(case, **{name: spoiled}), Status.NON_FINITE)
 
 
 def test_inputs_on_two_devices_are_refused_by_name() -> None:
@@ -177,16 +73,6 @@ def test_inputs_on_two_devices_are_refused_by_name() -> None:
 
 
 # --- what must not matter ---------------------------------------------------------------------------------------------------------
-
-
-@each_kind
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0, 3e38])
-def test_rows_that_do_not_count_change_not_one_bit(kind: str, value: float) -> None:
-    case = random_case(kind, 9, pixel_border=-60.0)
-    values = poisoned(dict(case.values), lambda shape: np.full(shape, value))
-    solution = solve(case)
-    assert solution.status is Status.CONVERGED
-    assert same(solution, solve(dataclasses.replace(case, values=values)))
 
 
 @each_kind
