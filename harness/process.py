@@ -115,7 +115,8 @@ class SupervisedLauncher:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending: dict[str, _Pending] = {}
         self._closed = False
-        self._ready = False
+        self._ready = False  # it has answered at least once
+        self._alive = False  # its replies can still come; false a little before the system says that it is dead
 
     def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
         pending = self._ask(name, folder, argv)
@@ -164,7 +165,7 @@ class SupervisedLauncher:
                 return
             if self._process is None:
                 self._start()
-            elif self._process.poll() is not None:
+            elif not self._alive or self._process.poll() is not None:
                 if not self._ready:
                     self._preload = ()
                 self._start()
@@ -183,9 +184,10 @@ class SupervisedLauncher:
             )
         assert self._process.stdout is not None
         self._pending = {}
-        threading.Thread(target=self._read, args=(self._process.stdout, self._pending), daemon=True).start()
+        self._alive = True
+        threading.Thread(target=self._read, args=(self._process, self._process.stdout, self._pending), daemon=True).start()
 
-    def _read(self, replies: IO[bytes], pending: dict[str, _Pending]) -> None:
+    def _read(self, process: subprocess.Popen[bytes], replies: IO[bytes], pending: dict[str, _Pending]) -> None:
         for line in replies:
             reply = json.loads(line)
             self._ready = self._ready or "ready" in reply
@@ -197,6 +199,9 @@ class SupervisedLauncher:
                 continue
             del pending[reply["id"]]
             waiter.end(reply.get("code"), reply.get("error"))
+        with self._lock:  # from here on nobody is added to those who wait for this one
+            if self._process is process:
+                self._alive = False
         for waiter in list(pending.values()):
             waiter.end(None, "the run was interrupted" if self._closed else f"the supervisor died; see {self._log}")
 
