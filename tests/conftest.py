@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from case_factory import make_case
 from hostile_case import FULL
+from tum_sequence import write_sequence
 
 from harness.case import Case
 from harness.casefile import write_case
@@ -29,3 +31,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fsync: what survives a power cut is not at issue in the test."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small TUM RGB-D sequence; not to be changed."""
+    return write_sequence(tmp_path_factory.mktemp("tum") / "rgbd_made")
+
+
+@pytest.fixture
+def sequence(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(made, tmp_path / "rgbd_made"))

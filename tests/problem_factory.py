@@ -14,7 +14,7 @@ from case_factory import make_case
 from harness import layout, solvers
 from harness.case import Case, as_float
 from harness.casefile import read_case
-from harness.compare import pose_matrix
+from harness.compare import exceeded, parity, pose_matrix
 from harness.outcome import IterationRecord, Kind, Outcome
 from sim3solve import reference
 from sim3solve.problem import PROBLEMS, Iteration, Options, RayDist, Solution, Status
@@ -199,3 +199,15 @@ def pose_of(x: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     return np.concatenate([x[3:6], Rotation.from_rotvec(x[:3]).as_quat(), [math.exp(x[6])]])
+
+
+def assert_parity(mine: Outcome, oracle: Outcome, case: Case) -> None:
+    """The same status in as many steps, every yardstick under its limit, and no excuse by a lower cost."""
+    assert mine.status == oracle.status
+    measured = parity(mine, oracle, case)
+    assert measured is not None
+    assert exceeded(measured["oracle"]) == []
+    assert measured["within"], measured["why"]
+    assert measured["first_divergence"] is None
+    assert mine.iterations == oracle.iterations
+    assert math.isclose(mine.cost or 0, oracle.cost or 0, rel_tol=1e-3, abs_tol=1e-6)

@@ -17,6 +17,7 @@ from problem_factory import (
     SHIPPED,
     TORCH,
     WITH_POSE,
+    assert_parity,
     oracle_of,
     poisoned,
     random_case,
@@ -27,7 +28,6 @@ from problem_factory import (
 
 from harness import solvers
 from harness.case import Case
-from harness.compare import exceeded, parity
 from harness.outcome import Outcome
 from sim3solve import compiler
 
@@ -55,18 +55,6 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def assert_parity(mine: Outcome, oracle: Outcome, case: Case) -> None:
-    """The same status in as many steps, every yardstick under its limit, and no excuse by a lower cost."""
-    assert mine.status == oracle.status
-    measured = parity(mine, oracle, case)
-    assert measured is not None
-    assert exceeded(measured["oracle"]) == []
-    assert measured["within"], measured["why"]
-    assert measured["first_divergence"] is None
-    assert mine.iterations == oracle.iterations
-    assert math.isclose(mine.cost or 0, oracle.cost or 0, rel_tol=1e-3, abs_tol=1e-6)
 
 
 def assert_no_pose(mine: Outcome, status: str) -> None:

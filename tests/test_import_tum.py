@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
-from tum_sequence import STEP_S, T0, T_WC, K, write_sequence
+from tum_sequence import STEP_S, T0, T_WC, K
 
 from harness.case import Case
 from harness.casefile import write_case
@@ -22,17 +21,6 @@ from sim3solve.problem import PROBLEMS, Status
 
 SMALL = (64, 48)
 STAMP_1 = T0 + STEP_S
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return write_sequence(tmp_path_factory.mktemp("tum") / "rgbd_made")
-
-
-@pytest.fixture
-def sequence(made, tmp_path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(made, tmp_path / "rgbd_made"))
 
 
 def solve(case: Case) -> reference.Solution:

@@ -11,24 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tum_sequence import STEP_S, T0, write_sequence
+from tum_sequence import STEP_S, T0
 
 from harness.errors import SourceError, UsageError
 from harness.importers import png
 from harness.importers.tum import import_tum, import_tum_words
 
 SMALL = (64, 48)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return write_sequence(tmp_path_factory.mktemp("tum") / "rgbd_made")
-
-
-@pytest.fixture
-def sequence(made, tmp_path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(made, tmp_path / "rgbd_made"))
 
 
 # --- what is refused, by name ----------------------------------------------------------------------------------------------------

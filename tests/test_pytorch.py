@@ -14,13 +14,12 @@ from problem_factory import (
     REFERENCE,
     TORCH,
     arrays_for,
+    assert_parity,
     random_case,
     run,
 )  # fmt: skip
 
 from harness.case import Case
-from harness.compare import exceeded, parity
-from harness.outcome import Outcome
 from sim3solve import pytorch
 from sim3solve.problem import PROBLEMS, ProblemError, Solution, Status
 
@@ -35,18 +34,6 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def assert_parity(mine: Outcome, oracle: Outcome, case: Case) -> None:
-    """The same status in as many steps, every yardstick under its limit, and no excuse by a lower cost."""
-    assert mine.status == oracle.status
-    measured = parity(mine, oracle, case)
-    assert measured is not None
-    assert exceeded(measured["oracle"]) == []
-    assert measured["within"], measured["why"]
-    assert measured["first_divergence"] is None
-    assert mine.iterations == oracle.iterations
-    assert math.isclose(mine.cost or 0, oracle.cost or 0, rel_tol=1e-3, abs_tol=1e-6)
 
 
 def tensors_of(case: Case) -> dict[str, torch.Tensor]:
