@@ -78,4 +78,4 @@ def _row(o: Outcome) -> list[str]:
     detail = o.status or (o.exit.name if o.exit and o.exit.crashed else o.exception.type if o.exception else "")
     seconds = "" if o.solve_seconds is None else f"{1000 * o.solve_seconds:.1f} ms"
     ended = [f"[{colour}]{o.kind.value}[/]", escape(detail), str(o.iterations or ""), d_sigma, seconds, word]
-    return [escape(o.case), escape(o.solver), o.tool, *ended]
+    return [escape(o.case), escape(o.solver), o.how, *ended]

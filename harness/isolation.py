@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.case import CaseDocument
 from harness.classify import classify
 from harness.jsonfile import write_json
-from harness.outcome import Outcome
+from harness.outcome import POOL, RECORDED, Outcome, how
 from harness.process import Launcher, worker_argv
 from harness.registry import SolverSpec
 from harness.worker_files import JOB, STDERR, STDOUT
@@ -41,10 +41,16 @@ class Task:
     document: CaseDocument
     solver: SolverSpec
     tool: str = "none"
+    memory: str = POOL
+    layout: str = RECORDED
 
     @property
     def key(self) -> tuple[str, str, str]:
-        return (self.document.id, self.solver.name, self.tool)
+        return (self.document.id, self.solver.name, self.how)
+
+    @property
+    def how(self) -> str:
+        return how(self.tool, self.memory, self.layout)
 
     @property
     def name(self) -> str:
@@ -52,7 +58,7 @@ class Task:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(self.solver.name).name)[:40]
         if slug != self.solver.name:
             slug += "-" + hashlib.sha256(self.solver.name.encode()).hexdigest()[:6]
-        return f"{self.document.id}__{slug}__{self.tool}"
+        return f"{self.document.id}__{slug}__{self.how}"
 
     def repeat(self, limits: Limits) -> str:
         """The command that does it again."""
@@ -60,6 +66,7 @@ class Task:
         words = ["python", "-m", "harness", "replay", folder, "--solver", self.solver.name]
         for option, value, default in (
             ("--tool", self.tool, "none"),
+            ("--memory", self.memory, POOL),
             ("--device", limits.device, "auto"),
             ("--timeout", limits.timeout_s, Limits.timeout_s),
             ("--memory-limit", limits.memory_limit_bytes, None),
@@ -76,13 +83,14 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
-        "memory_limit_bytes": limits.memory_limit_bytes,
+        "memory_limit_bytes": limits.memory_limit_bytes, "memory": task.memory, "layout": task.layout,
     }  # fmt: skip
     write_json(folder / JOB, job)
     argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
     ended = launcher.run(task.name, folder, argv, limits.timeout_s, limits.memory_limit_bytes)
-    case, solver, tool = task.key
-    outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=tool, repeat=task.repeat(limits))
+    case, solver, _ = task.key
+    outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
+    outcome = dataclasses.replace(outcome, memory=task.memory, layout=task.layout)
     for name, text in ((STDOUT, outcome.stdout), (STDERR, outcome.stderr)):
         if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
             (folder / name).write_text(text, encoding="utf-8")

@@ -34,6 +34,19 @@ REQUIRED_PAYLOAD: dict[Kind, tuple[str, ...]] = {
     Kind.UNAVAILABLE: ("reason",),
 }
 
+POOL, EXACT, POISON = "pool", "exact", "poison"
+MEMORY_MODES = (POOL, EXACT, POISON)
+"""Where tensors lie: as in the application; each an allocation of its own, exactly its size; that, and all around it NaN."""
+RECORDED = "recorded"  # the layout of a case that nobody changed
+
+TOOL_STATES = ("clean", "findings", "never attached", "timed out", "tool failed", "unsupported", "kernel not launched")
+
+
+def how(tool: str, memory: str = POOL, layout: str = RECORDED) -> str:
+    """One word for the way a case was run: ``none``, ``memcheck``, ``memcheck+exact``, ``none@shift-4``."""
+    return tool + ("" if memory == POOL else f"+{memory}") + ("" if layout == RECORDED else f"@{layout}")
+
+
 STAGES = ("spawned", "imported", "loaded", "context", "solving", "solved", "written")
 """What a child journals, in order; ``iteration k`` lies between solving and solved."""
 
@@ -92,6 +105,9 @@ class Outcome:
     limit_s: float | None = None
     reason: str | None = None
     findings: tuple[dict[str, Any], ...] = ()
+    tool_state: str | None = None  # one of TOOL_STATES, for a tool other than none
+    memory: str = POOL
+    layout: str = RECORDED
     iterations: int | None = None
     cost: float | None = None
     T_WCf: tuple[float, ...] | None = None
@@ -117,7 +133,12 @@ class Outcome:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        return (self.case, self.solver, self.tool)
+        return (self.case, self.solver, self.how)
+
+    @property
+    def how(self) -> str:
+        """Tool, memory mode and layout in one word."""
+        return how(self.tool, self.memory, self.layout)
 
     def to_json(self) -> dict[str, Any]:
         """The documented form: the enumerated fields first, ``signal`` beside ``exit``."""

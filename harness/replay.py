@@ -26,7 +26,7 @@ from harness.compare import TOLERANCES
 from harness.errors import HarnessError, ResultError, UsageError
 from harness.isolation import Limits, Task, run_isolated
 from harness.jsonfile import write_json
-from harness.outcome import Kind, Outcome
+from harness.outcome import POOL, RECORDED, Kind, Outcome
 from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
 from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.verdict import judge
@@ -59,7 +59,7 @@ def replay(request: Request, progress: Progress | None = None) -> Run:
     Raises ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
     """
     tasks = _plan(request)
-    oracles = {task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none") for task in tasks}
+    oracles = {task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none", memory=POOL, layout=RECORDED) for task in tasks}
     folder = _open_run(request, tasks)
     inquiry = environment.Inquiry()
     with _alive(folder), closing(inquiry):

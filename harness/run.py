@@ -69,7 +69,7 @@ def read_header(folder: Path) -> Run:
             raise ResultError(file, field, "missing" if field not in document else f"is not {kind}")
     tasks = document["plan"].get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(key, list) and len(key) == 3 for key in tasks):
-        raise ResultError(file, "plan.tasks", "is not a list of [case, solver, tool]")
+        raise ResultError(file, "plan.tasks", "is not a list of [case, solver, how]")
     fields = {name: document[name] for name in _FIELDS if name != "run"}
     return Run(id=document["run"], folder=folder, outcomes=(), **fields)
 

@@ -62,7 +62,7 @@ def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], to
         case=clean(outcome.case),
         case_href=case_href,
         solver=clean(outcome.solver),
-        tool=clean(outcome.tool),
+        tool=clean(outcome.how),
         word=word,
         detail=detail,
         mark=MARKS[outcome.expected],

@@ -74,7 +74,7 @@ def _convergence(run: Run, parities: Parities, series: Mapping[str, Series],
     """Cases with a failure come first. A tool slows a solver down but does not change its trace, so it is not drawn again."""
     by_case: dict[str, list[tuple[Outcome, Parity | None]]] = {}
     for outcome, parity in zip(run.outcomes, parities, strict=True):
-        if outcome.trace and outcome.tool == "none":
+        if outcome.trace and outcome.how == "none":
             by_case.setdefault(outcome.case, []).append((outcome, parity))
     failed = {outcome.case for outcome in run.outcomes if outcome.expected is False}
     cases = sorted(by_case, key=lambda case: case not in failed)
@@ -89,7 +89,7 @@ def _errors(run: Run, parities: Parities) -> dict[str, dict[str, Mapping[str, fl
     """errors[case][solver][measure] against the oracle."""
     errors: dict[str, dict[str, Mapping[str, float]]] = {}
     for outcome, parity in zip(run.outcomes, parities, strict=True):
-        if parity and outcome.tool == "none" and "oracle" in parity.errors:
+        if parity and outcome.how == "none" and "oracle" in parity.errors:
             errors.setdefault(outcome.case, {})[outcome.solver] = parity.errors["oracle"]
     return errors
 
@@ -110,7 +110,7 @@ def _time_rows(run: Run, series: Mapping[str, Series]) -> tuple[TimeRow, ...]:
     for solver in series:
         ms = solve_times(run.outcomes, solver)
         if ms:
-            replays = [outcome.seconds for outcome in run.outcomes if outcome.solver == solver and outcome.tool == "none"]
+            replays = [outcome.seconds for outcome in run.outcomes if outcome.solver == solver and outcome.how == "none"]
             rows.append(
                 TimeRow(
                     solver=clean(solver),

@@ -49,9 +49,9 @@ def _text(tried: list[Outcome], judged: int, failures: int) -> str:
     if not judged:
         return "Nothing has been judged"
     size = f"{count(len({it.case for it in tried}), 'case')} \u00d7 {count(len({it.solver for it in tried}), 'solver')}"
-    tools = dict.fromkeys(clean(it.tool) for it in tried if it.tool != "none")
+    tools = dict.fromkeys(clean(it.how) for it in tried if it.how != "none")
     if tools:
-        size += (", also" if any(it.tool == "none" for it in tried) else "") + " under " + ", ".join(tools)
+        size += (", also" if any(it.how == "none" for it in tried) else "") + " under " + ", ".join(tools)
     if not failures:
         return f"{size}: all {judged} as expected"
     return f"{size}: {judged - failures} of {judged} as expected; {count(failures, 'failure')}"

@@ -106,7 +106,7 @@ def build_page(run: Run) -> Page:
         kinds=_kinds(run),
         failures=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is False),
         others=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is not False),
-        several_tools=len({outcome.tool for outcome in run.outcomes}) > 1,
+        several_tools=len({outcome.how for outcome in run.outcomes}) > 1,
         tolerances=tuple(_tolerance_row(name, tolerance) for name, tolerance in tolerances.items()),
         measures=tuple(MEASURES.values()),
         yardsticks=tuple(YARDSTICKS[name] for name in ("oracle", "optimum")),
@@ -121,7 +121,7 @@ def build_page(run: Run) -> Page:
 
 
 def _names(outcome: Outcome) -> tuple[str, ...]:
-    return (outcome.case, outcome.solver) if outcome.tool == "none" else outcome.key
+    return (outcome.case, outcome.solver) if outcome.how == "none" else outcome.key
 
 
 def _case_ids(run: Run) -> list[str]:

@@ -81,7 +81,7 @@ def op_rows(entries: Sequence[Entry]) -> tuple[OpRow, ...]:
         OpRow(
             case=clean(outcome.case),
             solver=clean(outcome.solver),
-            tool=clean(outcome.tool),
+            tool=clean(outcome.how),
             href=href,
             mark=MARKS[outcome.expected],
             judgement=MARK_MEANINGS[outcome.expected],
@@ -104,7 +104,7 @@ def _parity_row(outcome: Outcome, parity: Parity, href: str, tolerances: Mapping
     return ParityRow(
         case=clean(outcome.case),
         solver=clean(outcome.solver),
-        tool=clean(outcome.tool),
+        tool=clean(outcome.how),
         href=href,
         mark=MARKS[outcome.expected],
         judgement=MARK_MEANINGS[outcome.expected],
@@ -131,7 +131,7 @@ def _numbers(parity: Parity, yardstick: str, tolerances: Mapping[str, Tolerance]
 
 def baselines(entries: Sequence[Entry], tolerances: Mapping[str, Tolerance]) -> tuple[Baseline, ...]:
     """One table per solver that claims no parity, of the replays without a tool."""
-    plain = [entry for entry in entries if entry[0].tool == "none" and entry[1].errors]
+    plain = [entry for entry in entries if entry[0].how == "none" and entry[1].errors]
     judged = list(dict.fromkeys(outcome.solver for outcome, _, _ in plain if outcome.judged))
     unjudged = list(dict.fromkeys(outcome.solver for outcome, _, _ in plain if not outcome.judged))
     by_key = {(outcome.case, outcome.solver): parity for outcome, parity, _ in plain}

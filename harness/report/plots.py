@@ -189,6 +189,6 @@ def solve_times(outcomes: Iterable[Outcome], solver: str) -> list[float]:
     seconds = [
         as_float(outcome.solve_seconds, " ".join(outcome.key), "solve_seconds")
         for outcome in outcomes
-        if outcome.solver == solver and outcome.tool == "none"
+        if outcome.solver == solver and outcome.how == "none"
     ]
     return [value * 1e3 for value in seconds if value is not None and math.isfinite(value) and value > 0]

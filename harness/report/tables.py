@@ -17,7 +17,7 @@ POSE = ("tx", "ty", "tz", "qx", "qy", "qz", "qw", "s")
 POSES = ("T_WCf", "T_CkCf")
 
 COLUMNS: dict[str, pa.DataType] = {
-    **dict.fromkeys(("run", "case", "solver", "tool", "outcome", "status", "stage"), pa.string()),
+    **dict.fromkeys(("run", "case", "solver", "tool", "memory", "layout", "tool_state", "outcome", "status", "stage"), pa.string()),
     **dict.fromkeys(("expected", "judged", "within"), pa.bool_()),
     **dict.fromkeys(("seconds", "solve_seconds", "limit_s", "cost"), pa.float64()),
     **dict.fromkeys(("iterations", "n_points"), pa.int64()),
@@ -66,6 +66,9 @@ def _row(run: Run, outcome: Outcome) -> dict[str, Any]:
         "case": outcome.case,
         "solver": outcome.solver,
         "tool": outcome.tool,
+        "memory": outcome.memory,
+        "layout": outcome.layout,
+        "tool_state": outcome.tool_state,
         "outcome": outcome.kind.value,
         "status": outcome.status,
         "stage": outcome.stage,

@@ -82,5 +82,5 @@ def _sentence(outcome: Outcome) -> str:
     if outcome.kind is Kind.TIMEOUT:
         return f"Still running after {number(outcome.limit_s)} s." + after
     if outcome.kind is Kind.FINDINGS:
-        return f"{count(len(outcome.findings), 'finding')} by {outcome.tool}." + after
+        return f"{count(len(outcome.findings), 'finding')} by {outcome.how}." + after
     return outcome.reason or outcome.kind.value
