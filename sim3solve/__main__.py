@@ -1,50 +1,22 @@
 """Run a MASt3R-SLAM program with this solver in its tracker and no change to its code: ``python -m sim3solve main.py ...``.
 
-``mast3r_slam.tracker`` is patched the moment the program imports it. ``SIM3SOLVE_BACKEND`` chooses the backend (default: auto).
+``mast3r_slam.tracker`` is patched the moment the program imports it, in the processes that it spawns as well.
+``SIM3SOLVE_BACKEND`` chooses the backend (default: auto). ``SIM3SOLVE_PATCH=1`` does the same without another command line.
 """
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import os
 import runpy
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from sim3solve.mast3r_slam import patch
+from sim3solve.on_import import when_imported
+from sim3solve.startup import TRACKER, VARIABLE, patch_tracker
 
-TRACKER = "mast3r_slam.tracker"
 USAGE = (
     "usage: python -m sim3solve PROGRAM.py [ARGUMENT ...]\nexample: python -m sim3solve main.py --dataset datasets/tum/rgbd_dataset"
 )
-
-
-class PatchOnImport(importlib.abc.MetaPathFinder):
-    """Finds the tracker's module where it is, and patches its ``FrameTracker`` as soon as it has run."""
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != TRACKER:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            loader: Any = spec.loader
-            run = loader.exec_module
-
-            def run_and_patch(module: ModuleType) -> None:
-                run(module)
-                patch(module.FrameTracker, self._backend)
-
-            loader.exec_module = run_and_patch
-        return spec
 
 
 def main() -> None:
@@ -57,7 +29,9 @@ def main() -> None:
     if not program.is_file():
         print(f"{program}: no such file\n{USAGE}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    sys.meta_path.insert(0, PatchOnImport(os.environ.get("SIM3SOLVE_BACKEND", "auto")))
+    backend = os.environ.get("SIM3SOLVE_BACKEND", "auto")
+    when_imported(TRACKER, lambda module: patch_tracker(module, backend))
+    os.environ[VARIABLE] = backend  # for the processes it spawns
     sys.argv = arguments
     sys.path[0] = str(program.resolve().parent)
     runpy.run_path(str(program), run_name="__main__")

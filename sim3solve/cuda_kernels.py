@@ -3,121 +3,117 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from sim3solve import build
-from sim3solve.driver import library
+from sim3solve import build, driver
+from sim3solve.driver import CudaError, Current
 
 _INSTALL = "pip install 'sim3solve[cu13]', or 'sim3solve[cu12]' for an older driver"
-BLOCK, TILE, N_PADDED = 384, 4, 40  # kernels/gauss_newton.cu, kernels/reduce.cuh
+BLOCK, N_PADDED, CLUSTER = 384, 40, 8  # kernels/gauss_newton.cu, kernels/reduce.cuh, kernels/exchange.cuh
+POINT_BYTES = 32  # of a point kept in shared memory
 SOURCE = "gauss_newton.cu"
-ENTRIES = ("solve_ray_dist", "solve_calib", "begin_solve", "linearize_ray_dist", "linearize_calib", "step_solve")
+SOLVES = ("solve_ray_dist", "solve_calib", "batch_ray_dist", "batch_calib")
+ENTRIES = (*SOLVES, "begin_solve", "linearize_ray_dist", "linearize_calib", "step_solve")
 
 
 class CudaUnavailable(RuntimeError):
     """There is no GPU, driver or package to run on; the message says which and what would help."""
 
 
-class CudaError(RuntimeError):
-    """A call of the CUDA driver failed. The message starts with the error's name, as in CUDA_ERROR_ILLEGAL_ADDRESS."""
-
-
 def compile_cubin(arch: str) -> Path:
     """The kernels as a cubin for ``arch`` ("90"), from the cache or freshly compiled. Needs no GPU and no driver."""
-    try:
-        import cuda.bindings
-        from cuda.core import Program, ProgramOptions
-    except ImportError as error:
-        raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
     source = build.inline_sources(SOURCE)
     options = {"arch": f"sm_{arch}", "std": "c++17", "lineinfo": True}
-    defines = [("BLOCK", str(BLOCK)), ("TILE", str(TILE))]
+    defines = [("BLOCK", str(BLOCK))]
 
     def compile_to(file: Path) -> None:
+        try:
+            from cuda.core import Program, ProgramOptions
+        except ImportError as error:
+            raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
         program = Program(source, "c++", ProgramOptions(define_macro=defines, **options))
         file.write_bytes(bytes(program.compile("cubin").code))
 
-    return build.cached([source, repr(options), repr(defines), cuda.bindings.__version__], ".cubin", compile_to)
+    return build.cached([source, repr(options), repr(defines), _compiler_version()], ".cubin", compile_to)
+
+
+def _compiler_version() -> str:
+    """Which NVRTC would compile, without loading it: a cubin from the cache does not need it."""
+    try:
+        return importlib.metadata.version("cuda-bindings")
+    except importlib.metadata.PackageNotFoundError:
+        raise CudaUnavailable(f"cuda-core is not installed: {_INSTALL}") from None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a launch is laid out: ``groups`` of ``blocks`` blocks each solve a problem at a time.
+
+    ``cluster`` blocks, or 1, add up through each other's shared memory; ``kept`` points of each thread stay in its block's.
+    """
+
+    blocks: int
+    groups: int
+    cluster: int
+    kept: int
 
 
 class Kernels:
-    """The compiled kernels and the facts of one GPU."""
+    """The compiled kernels and the facts of one GPU. ``context`` is the primary one, which torch uses too."""
 
     def __init__(self, index: int) -> None:
-        from cuda.bindings import driver
-        from cuda.core import Device, ObjectCode
+        device = driver.ask("cuDeviceGet", index)
+        self.context = driver.ask("cuDevicePrimaryCtxRetain", device)
+        self.n_multiprocessors = driver.device_attribute(driver.MULTIPROCESSORS, device)
+        self.cooperative = bool(driver.device_attribute(driver.COOPERATIVE_LAUNCH, device))
+        self.arch = f"{driver.device_attribute(driver.MAJOR, device)}{driver.device_attribute(driver.MINOR, device)}"
+        image = compile_cubin(self.arch).read_bytes()
+        with Current(self.context):
+            module = driver.ask("cuModuleLoadData", image)
+            self.functions = {name: driver.ask("cuModuleGetFunction", module, name.encode()) for name in ENTRIES}
+            taken = max(driver.ask("cuFuncGetAttribute", driver.SHARED_BYTES, self.functions[name]) for name in SOLVES)
+            self.shared_bytes = driver.device_attribute(driver.MAX_SHARED_OPTIN, device) - taken
+            for name in SOLVES:
+                driver.call("cuFuncSetAttribute", self.functions[name], driver.MAX_DYNAMIC_SHARED_BYTES, self.shared_bytes)
+            self.max_clusters = self._max_clusters(device)
+        self.max_kept = self.shared_bytes // (BLOCK * POINT_BYTES)
 
-        self.driver = driver
-        device = Device(index)
-        self.context = call(driver.cuDevicePrimaryCtxRetain(call(driver.cuDeviceGet(index))))
-        self.n_multiprocessors = device.properties.multiprocessor_count
-        self.cooperative = bool(device.properties.cooperative_launch)
-        self.name = device.name
-        call(driver.cuCtxPushCurrent(self.context))
-        try:
-            self._code = ObjectCode.from_cubin(str(compile_cubin(device.arch)))
-            self._kernels = {name: self._code.get_kernel(name) for name in ENTRIES}
-            self.functions = {name: int(kernel.handle) for name, kernel in self._kernels.items()}
-        finally:
-            call(driver.cuCtxPopCurrent())
+    def _max_clusters(self, device: int) -> int:
+        """How many clusters can run at once: fewer than the multiprocessors would make, where they lie unluckily; 0 without any."""
+        if not self.cooperative or int(self.arch) < 90 or not driver.device_attribute(driver.CLUSTER_LAUNCH, device):
+            return 0
+        attribute = driver.cluster_attribute(CLUSTER)
+        shape = (self.n_multiprocessors // CLUSTER * CLUSTER, 1, 1, BLOCK, 1, 1, self.shared_bytes)
+        config = driver.LaunchConfig(*shape, None, ctypes.pointer(attribute), 1)
+        return min(driver.ask("cuOccupancyMaxActiveClusters", self.functions[name], ctypes.addressof(config)) for name in SOLVES)
 
-    def blocks(self, n: int) -> int:
-        """Blocks for n points: enough that each thread has work, never more than can run at once."""
-        return max(1, min(int(self.n_multiprocessors), -(-n // BLOCK)))
+    def grid(self, n: int, count: int = 1) -> Grid:
+        """For ``count`` problems of up to n points: as many side by side as leaves each enough blocks to keep it on chip.
+
+        Never more blocks than can run at once, since they wait for each other.
+        """
+        most = self.n_multiprocessors
+        wanted = max(1, -(-n // BLOCK))
+        on_chip = max(1, -(-n // (BLOCK * max(1, self.max_kept))))
+        each = min(most, wanted, max(on_chip, most // count))
+        groups = min(count, most // each)
+        blocks, cluster = min(wanted, most // groups), 1
+        if groups == 1 and blocks >= 2 * CLUSTER and self.max_clusters >= 2:
+            blocks, cluster = min(blocks // CLUSTER, self.max_clusters) * CLUSTER, CLUSTER
+        return Grid(blocks, groups, cluster, min(self.max_kept, -(-n // (blocks * BLOCK))))
 
 
 @cache
 def kernels(index: int = 0) -> Kernels:
     """The kernels on GPU ``index``. Raises ``CudaUnavailable`` where there is none."""
     try:
-        from cuda.bindings import driver
-        from cuda.core import Device  # noqa: F401
-    except ImportError as error:
-        raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
-    try:
-        call(driver.cuInit(0))
-        count = call(driver.cuDeviceGetCount())
-    except (CudaError, RuntimeError) as error:
+        driver.call("cuInit", 0)
+        count = driver.ask("cuDeviceGetCount")
+    except (CudaError, OSError) as error:
         raise CudaUnavailable(f"no NVIDIA driver answers here ({error})") from error
     if index >= count:
         raise CudaUnavailable(f"there is no GPU {index}: the driver shows {count}")
     return Kernels(index)
-
-
-def is_current(on: Kernels) -> bool:
-    """Whether this thread already works on that GPU, as it does after any torch operation there."""
-    context = ctypes.c_void_p()
-    return library().cuCtxGetCurrent(ctypes.addressof(context)) == 0 and context.value == int(on.context)
-
-
-class Current:
-    """The GPU's primary context, which torch shares, made current for a moment; what was current comes back."""
-
-    def __init__(self, on: Kernels) -> None:
-        self._on = on
-
-    def __enter__(self) -> None:
-        call(self._on.driver.cuCtxPushCurrent(self._on.context))
-
-    def __exit__(self, *_: object) -> None:
-        call(self._on.driver.cuCtxPopCurrent())
-
-
-def check(status: int) -> None:
-    if status != 0:
-        from cuda.bindings import driver
-
-        call((driver.CUresult(status),))
-
-
-def call(returned: tuple[Any, ...]) -> Any:
-    """The value of a driver call. Raises ``CudaError`` by its name."""
-    status, *values = returned
-    if int(status) != 0:
-        from cuda.bindings import driver
-
-        _, text = driver.cuGetErrorString(status)
-        raise CudaError(f"{status.name}: {text.decode() if text else ''}")
-    return values[0] if values else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import sim3solve
@@ -34,11 +35,21 @@ class PoseNotFound(RuntimeError):
         self.solution = solution
 
 
+_OPTION_NAMES = tuple(field.name for field in dataclasses.fields(Options) if field.name != "img_size")
+
+
 def options_from(cfg: Mapping[str, Any], img_size: tuple[int, int] | None = None) -> Options:
-    """``Options`` from a tracker's ``cfg``; keys it lacks keep upstream's defaults, others of it are not for the solver."""
-    names = {field.name for field in dataclasses.fields(Options)} - {"img_size"}
+    """``Options`` from a tracker's ``cfg``; keys it lacks keep upstream's defaults, others of it are not for the solver.
+
+    The same object for the same values, so that what is derived from it is derived once.
+    """
     size = None if img_size is None else (int(img_size[0]), int(img_size[1]))
-    return Options(**{name: cfg[name] for name in names if name in cfg}, img_size=size)
+    return _options(tuple((name, cfg[name]) for name in _OPTION_NAMES if name in cfg), size)
+
+
+@lru_cache(maxsize=64)
+def _options(values: tuple[tuple[str, Any], ...], img_size: tuple[int, int] | None) -> Options:
+    return Options(**dict(values), img_size=img_size)
 
 
 def opt_pose_ray_dist_sim3(

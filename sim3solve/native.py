@@ -22,6 +22,8 @@ from sim3solve.problem import MASKS, Calib, Iteration, Options, ProblemError, Ra
 Observer = Callable[[int, Iteration], None]
 
 THREADS_VARIABLE = "SIM3SOLVE_THREADS"
+FLAGS_VARIABLE = "SIM3SOLVE_CXXFLAGS"
+"""More words for the compiler, parted by spaces: ``-g -fsanitize=address``. Each set of flags has its own place in the cache."""
 POINTS_PER_THREAD = 8192
 """Starting a thread costs about as much as a few passes over this many points."""
 
@@ -44,7 +46,8 @@ def library() -> ctypes.CDLL:
     with _lock:
         if _loaded is None:
             try:
-                _loaded = load(compiler.shared_library(build.inline_sources("host.cpp")))
+                flags = tuple(os.environ.get(FLAGS_VARIABLE, "").split())
+                _loaded = load(compiler.shared_library(build.inline_sources("host.cpp"), extra_flags=flags))
             except (compiler.CompilerMissing, build.BuildError) as error:
                 raise NativeUnavailable(str(error)) from error
         return _loaded

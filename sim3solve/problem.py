@@ -11,6 +11,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 MIN_MATCHES = 3
@@ -134,8 +135,9 @@ Problem = RayDist | Calib
 PROBLEMS: dict[str, type[RayDist]] = {"ray_dist": RayDist, "calib": Calib}
 
 
+@lru_cache(maxsize=256)
 def field_shapes(kind: str, n: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of a kind of problem with n points, in upstream's argument order."""
+    """The tensors of a kind of problem with n points, in upstream's argument order. Not to be changed by who gets it."""
     shapes: dict[str, tuple[int, ...]] = {
         "Xf": (n, 3), "Xk": (n, 3), "T_WCf": (1, 8), "T_WCk": (1, 8), "Qk": (n, 1), "valid_opt": (n, 1),
     }  # fmt: skip
@@ -181,7 +183,12 @@ def _check_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
     actual = getattr(value, "shape", None)
     if actual is None:
         raise ProblemError(name, f"must be an array of shape {shape}, got {type(value).__name__}")
-    if tuple(actual) != shape:
+    if actual != shape and tuple(actual) != shape:
         raise ProblemError(name, f"must have shape {shape}, got {tuple(actual)}")
-    if (name in MASKS) != str(value.dtype).endswith("bool"):
+    if (name in MASKS) != _is_bool(value.dtype):
         raise ProblemError(name, f"must be {'bool' if name in MASKS else 'floating'}, got {value.dtype}")
+
+
+@cache
+def _is_bool(dtype: Any) -> bool:
+    return str(dtype).endswith("bool")

@@ -1,4 +1,4 @@
-"""The kernels compile for every architecture people have, with no GPU and no driver, and stay on chip: no spills to speak of."""
+"""The kernels compile for every architecture people have, with no GPU and no driver, and stay in registers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ ENTRY = re.compile(
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_kernels_compile_and_stay_in_registers(arch, record_property):
     log = io.StringIO()
-    options = core.ProgramOptions(arch=f"sm_{arch}", std="c++17", ptxas_options="-v")
+    options = core.ProgramOptions(
+        arch=f"sm_{arch}", std="c++17", ptxas_options="-v", define_macro=[("BLOCK", str(cuda_kernels.BLOCK))]
+    )
     code = core.Program(build.inline_sources(cuda_kernels.SOURCE), "c++", options).compile("cubin", logs=log).code
     assert bytes(code)[:4] == b"\x7fELF"
     entries = {name: tuple(map(int, rest)) for name, _, *rest in ENTRY.findall(log.getvalue())}
     assert set(entries) == set(cuda_kernels.ENTRIES)
     for name, (stack, stores, loads, registers) in entries.items():
         record_property(f"sm_{arch} {name}", f"{registers} registers, {stack} B stack, {stores}/{loads} B spilled")
-        # The little that is spilled is of the step between two passes, which one thread takes once an iteration.
-        assert stack <= 64 and stores <= 192 and loads <= 192, (name, stack, stores, loads)
+        assert stack <= 32 and stores <= 32 and loads <= 32, (name, stack, stores, loads)  # measured: none; compilers differ
         assert registers * cuda_kernels.BLOCK <= 65536  # or the launch fails for want of registers
 
 

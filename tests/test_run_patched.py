@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from slam_program import run_python, write_program
+
 TRACKER = """
 class FrameTracker:
     cfg = {}
@@ -27,40 +26,28 @@ except Exception as error:
 
 
 def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    package = folder / "mast3r_slam"
-    package.mkdir(exist_ok=True)
-    (package / "__init__.py").write_text("")
-    (package / "helper.py").write_text("word = 'helped'")
-    (package / "tracker.py").write_text(TRACKER)
-    (folder / "main.py").write_text(MAIN)
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    variables = os.environ | {"PYTHONPATH": path} | environment
-    argv = [sys.executable, "-m", "sim3solve", *words]
-    return subprocess.run(argv, cwd=folder.parent, env=variables, capture_output=True, text=True, timeout=60)
+    write_program(folder / "slam", MAIN, tracker=TRACKER)
+    return run_python("-m", "sim3solve", *words, cwd=folder, **environment)
 
 
 def test_the_programs_tracker_is_patched_and_nothing_else_of_it_changes(tmp_path):
-    (tmp_path / "slam").mkdir()
-    done = run(tmp_path / "slam", "slam/main.py", "--fast")
+    done = run(tmp_path, "slam/main.py", "--fast")
     assert done.stdout.splitlines()[0] == "__main__ ['slam/main.py', '--fast'] helped"
     assert "ProblemError T_WCf: must be a Sim3" in done.stdout  # our solver was called, and refused what is no pose
     assert "upstream's own" not in done.stdout
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "slam").mkdir()
-    done = run(tmp_path / "slam", "slam/other.py")
+    done = run(tmp_path, "slam/other.py")
     assert done.returncode == 2
     assert "slam/other.py: no such file" in done.stderr
 
 
 def test_the_backend_comes_from_the_environment(tmp_path):
-    (tmp_path / "slam").mkdir()
-    done = run(tmp_path / "slam", "slam/main.py", SIM3SOLVE_BACKEND="reference")
+    done = run(tmp_path, "slam/main.py", SIM3SOLVE_BACKEND="reference")
     assert "ProblemError" in done.stdout
 
 
 def test_without_a_program_it_says_how(tmp_path):
-    (tmp_path / "slam").mkdir()
-    assert run(tmp_path / "slam").returncode == 2
-    assert "example: python -m sim3solve main.py" in run(tmp_path / "slam", "--help").stdout
+    assert run(tmp_path).returncode == 2
+    assert "example: python -m sim3solve main.py" in run(tmp_path, "--help").stdout

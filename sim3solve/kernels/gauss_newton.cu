@@ -1,101 +1,98 @@
-// The fused solver: all iterations in one cooperative launch; and the same in several launches, for GPUs or drivers without it.
+// The fused solver: all iterations in one launch; and the same in several launches, for GPUs or drivers whose blocks cannot wait
+// for each other.
 //
-// Each thread keeps TILE points in registers, read from memory once; what does not fit is streamed in every iteration. A block
-// writes its partial sums; after one barrier over the blocks of a problem, every block adds them all up, in the same fixed order,
-// and takes the same step by itself: that costs less than a second barrier to hand the pose out, and every block gets the same
-// bits.
+// The points are read from memory once. Each thread keeps its own in shared memory, as many as fit; the rest is streamed in every
+// iteration. Every block publishes its sums and collects everybody's (exchange.cuh), adds them up in the same fixed order and takes
+// the same step by itself: that costs less than to hand the pose out, and every block gets the same bits.
+#include "exchange.cuh"
 #include "gauss_newton.cuh"
-#include "reduce.cuh"
 #include "residual.cuh"
 
 #ifndef BLOCK
 #define BLOCK 384
 #endif
-#ifndef TILE
-#define TILE 4
-#endif
-#ifndef STREAM
-#define STREAM 4 // points read ahead of what does not fit in the tile
-#endif
-constexpr int WARPS = BLOCK / 32;
-
-// One per problem in flight: zeroed once when it is made, and left zeroed by every launch.
-struct Barrier {
-    unsigned arrived;
-    unsigned left;
-};
+constexpr int WARPS = BLOCK / 32, COLLECTED = BLOCK / (N_PADDED / 2);
+constexpr int AHEAD = 4; // points a thread has under way from memory at once
 
 struct Shared {
-    double rows[WARPS][N_PADDED]; // by warp, then by slice of the blocks: never more slices than warps
+    double warps[WARPS][N_PADDED];
+    double rows[COLLECTED][N_PADDED];
     double sums[N_PADDED];
+    Inbox inbox;
     Affine T;
+    Options options; // in registers while points are added: from the launch's parameters each use could miss the constant cache
     State state;
+    unsigned tag;
 };
 
-// Point i, or one that does not count when there is none.
-__device__ __forceinline__ Raw load_or_none(const Problem& problem, int64 i) {
-    Raw raw = {{0, 0, 0}, {0, 0, 0}, 0, 0};
-    if (i < problem.n)
-        raw = load(problem, i);
-    return raw;
+// A thread's points: every BLOCK-th of its block's, which lie side by side. Number k of it is `first + k * BLOCK` of the problem,
+// and its warp has `count` of them; the last may be beyond `end` for some of its threads. The first `kept` are on chip, in the
+// launch's dynamic shared memory: two rows of 16 bytes each, that no other thread touches.
+struct Share {
+    int64 first, end;
+    int count, kept;
+};
+
+__device__ __forceinline__ Share share_of(const Problem& problem, int block, int blocks, int kept) {
+    unsigned n = unsigned(problem.n), chunk = (n + blocks - 1) / blocks; // the host refuses an n that does not fit
+    unsigned begin = chunk * block, end = begin + chunk < n ? begin + chunk : n, warp = begin + threadIdx.x / 32 * 32;
+    int count = warp < end ? int((end - warp + BLOCK - 1) / BLOCK) : 0;
+    return {int64(begin + threadIdx.x), int64(end), count, count < kept ? count : kept};
+}
+
+extern __shared__ float4 kept_points[];
+
+__device__ __forceinline__ void keep(const Point& p, int k) {
+    kept_points[2 * k * BLOCK + threadIdx.x] = make_float4(p.X[0], p.X[1], p.X[2], p.z[0]);
+    kept_points[(2 * k + 1) * BLOCK + threadIdx.x] = make_float4(p.z[1], p.z[2], p.z[3], p.sqrt_q);
+}
+
+__device__ __forceinline__ Point kept(int k) {
+    float4 a = kept_points[2 * k * BLOCK + threadIdx.x], b = kept_points[(2 * k + 1) * BLOCK + threadIdx.x];
+    return {{a.x, a.y, a.z}, {a.w, b.x, b.y, b.z}, b.w};
+}
+
+// Calls use(k, point) for the points from number `from` on, read from memory, and `meanwhile` once while the first loads are under
+// way. `bad` counts points that must not be there.
+template <class Model, class Use, class Meanwhile>
+__device__ __forceinline__ void stream(const Problem& problem, const Share& share, int from, float& bad, Use use,
+                                       Meanwhile meanwhile) {
+    int k = from;
+#pragma unroll 1
+    do {
+        Raw next[AHEAD];
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) {
+            int64 index = share.first + (k + i) * BLOCK;
+            next[i] = Raw{{0, 0, 0}, {0, 0, 0}, 0, 0}; // one that does not count
+            if (index < share.end)
+                next[i] = load(problem, index);
+        }
+        if (k == from)
+            meanwhile();
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i)
+            if (k + i < share.count)
+                use(k + i, Model::accept(next[i], bad));
+        k += AHEAD;
+    } while (k < share.count);
 }
 
 template <class Model>
-__device__ __forceinline__ void add_all(const Problem& problem, const Affine& T, const Point (&tile)[TILE], int64 first,
-                                        int64 stride, float (&sums)[N_SUMS]) {
+__device__ __forceinline__ void add_all(const Problem& problem, const Options& options, const Affine& T, const Share& share,
+                                        float (&sums)[N_SUMS]) {
     // Copied to registers: the sums could, for all the compiler knows, share memory with what a pointer leads to.
     Affine M = T;
-    Options o = problem.options;
-#pragma unroll
-    for (int i = 0; i < TILE; ++i)
-        if (first - threadIdx.x + i * stride < problem.n) // the same for the whole block: nobody diverges
-            Model::add(sums, M, tile[i], problem.K, o);
+    Options o = options;
+#ifdef UNROLL
+#pragma unroll UNROLL
+#else
+#pragma unroll 1
+#endif
+    for (int k = 0; k < share.kept; ++k)
+        Model::add(sums, M, kept(k), problem.K, o);
     float ignored = 0.0f; // what is bad was counted when the first pass looked at every point
-    for (int64 i = first + TILE * stride; i < problem.n; i += STREAM * stride) {
-        Raw next[STREAM];
-#pragma unroll
-        for (int k = 0; k < STREAM; ++k)
-            next[k] = load_or_none(problem, i + k * stride);
-#pragma unroll
-        for (int k = 0; k < STREAM; ++k)
-            Model::add(sums, M, Model::accept(next[k], ignored), problem.K, o);
-    }
-}
-
-template <class Model, class Start>
-__device__ __forceinline__ float read_all(const Problem& problem, Point (&tile)[TILE], int64 first, int64 stride, Start start) {
-    float bad = 0.0f;
-    for (int64 i = first + TILE * stride; i < problem.n; i += STREAM * stride) {
-        Raw next[STREAM];
-#pragma unroll
-        for (int k = 0; k < STREAM; ++k)
-            next[k] = load_or_none(problem, i + k * stride);
-#pragma unroll
-        for (int k = 0; k < STREAM; ++k)
-            Model::accept(next[k], bad);
-    }
-    Raw raw[TILE];
-#pragma unroll
-    for (int i = 0; i < TILE; ++i)
-        raw[i] = load_or_none(problem, first + i * stride);
-    start(); // while the loads are under way
-#pragma unroll
-    for (int i = 0; i < TILE; ++i)
-        tile[i] = Model::accept(raw[i], bad);
-    return bad;
-}
-
-// The block's sums into its row of `partials` ([blocks][N_PADDED]).
-__device__ __forceinline__ void write_partials(const float (&sums)[N_SUMS], Shared& shared, double* partials, int block) {
-    warp_sums(sums, shared.rows[threadIdx.x / 32]);
-    __syncthreads();
-    if (threadIdx.x < N_PADDED) {
-        double sum = 0.0;
-#pragma unroll
-        for (int w = 0; w < WARPS; ++w)
-            sum += shared.rows[w][threadIdx.x];
-        __stcg(partials + block * N_PADDED + threadIdx.x, sum);
-    }
+    stream<Model>(problem, share, share.kept, ignored, [&](int, const Point& p) { Model::add(sums, M, p, problem.K, o); }, [] {});
 }
 
 // The result where the host waits for it: the status last, so that who sees it sees all of it.
@@ -106,115 +103,160 @@ __device__ __forceinline__ void show_host(const Result& result, Result* host) {
     }
     host->cost = result.cost;
     host->iterations = result.iterations;
-    __threadfence_system();
-    *(volatile int32*)&host->status = result.status;
+    asm volatile("st.release.sys.global.s32 [%0], %1;" ::"l"(&host->status), "r"(result.status) : "memory");
+}
+
+__device__ __forceinline__ void give(const State& state, Result* result, Result* host_result) {
+    Result end;
+    write_result(state, end);
+    *result = end;
+    if (host_result != nullptr)
+        show_host(end, host_result);
 }
 
 template <class Model>
-__device__ void solve(const Problem& problem, Result* result, Result* host_result, Step* trace, Barrier* barrier, double* partials,
-                      int block, int blocks) {
-    __shared__ Shared shared;
-    int64 first = int64(block) * BLOCK + threadIdx.x, stride = int64(blocks) * BLOCK;
-    Point tile[TILE];
-    float bad = read_all<Model>(problem, tile, first, stride, [&] {
-        if (threadIdx.x == 0) {
-            begin(problem, shared.state);
-            shared.T = affine(shared.state.T_CkCf);
-        }
-    });
+__device__ __forceinline__ void solve(const Problem& problem, Result* result, Result* host_result, Step* trace, Packet* packets,
+                                      int block, int blocks, int most_kept, unsigned first_tag, Shared& shared) {
+    Share share = share_of(problem, block, blocks, most_kept);
+    float bad = 0.0f;
+    stream<Model>(
+        problem, share, 0, bad,
+        [&](int k, const Point& p) {
+            if (k < share.kept)
+                keep(p, k);
+        },
+        [&] {
+            if (threadIdx.x == 0) {
+                begin(problem, shared.state);
+                shared.options = problem.options;
+                shared.T = affine(shared.state.T_CkCf);
+            }
+        });
     __syncthreads();
-    for (unsigned round = 1; !shared.state.done; ++round) {
+    int publishers = has_cluster() ? blocks / CLUSTER : blocks;
+    while (!shared.state.done) {
+        unsigned tag = shared.tag + 1;
         float sums[N_SUMS] = {};
         sums[SUM_BAD] = bad;
-        add_all<Model>(problem, shared.T, tile, first, stride, sums);
-        double* mine = partials + (round & 1) * int64(N_PADDED) * blocks; // two in turn: no block can still be reading this one
-        write_partials(sums, shared, mine, block);
-        grid_barrier(&barrier->arrived, blocks, round);
-        sum_over_blocks<BLOCK>(mine, blocks, shared.rows, shared.sums);
-        if (threadIdx.x == 0) {
+        add_all<Model>(problem, shared.options, shared.T, share, sums);
+        double mine = block_sums<WARPS>(sums, shared.warps);
+        Packet* now = packets + (tag & 1) * N_PADDED * publishers; // two in turn: no block can still be reading this one
+        publish_sums(mine, shared.inbox, now, block, tag, (tag - first_tag) & 1);
+        int rows = collect<BLOCK>(now, publishers, tag, shared.rows);
+        __syncthreads();
+        if (threadIdx.x < 32) {
+            double one = sum_of_rows<COLLECTED>(shared.rows, threadIdx.x, rows);
+            double two = sum_of_rows<COLLECTED>(shared.rows, 32 + threadIdx.x % (N_PADDED - 32), rows);
+            shared.sums[threadIdx.x] = one;
+            if (threadIdx.x < N_PADDED - 32)
+                shared.sums[32 + threadIdx.x] = two;
+            __syncwarp();
             Step* step = trace != nullptr && block == 0 ? trace + shared.state.iterations : nullptr;
-            advance(shared.sums, problem.options, shared.state, step);
-            shared.T = affine(shared.state.T_CkCf);
+            advance(shared.sums, shared.options, shared.state, step);
+            if (threadIdx.x == 0) {
+                shared.T = affine(shared.state.T_CkCf);
+                shared.tag = tag;
+            }
         }
         __syncthreads();
     }
-    if (threadIdx.x == 0) {
-        if (block == 0) {
-            Result end;
-            write_result(shared.state, end);
-            *result = end;
-            if (host_result != nullptr)
-                show_host(end, host_result);
-        }
-        // The last block to leave puts the counters back for the next launch: nobody waits on them any more.
-        if (atomicAdd(&barrier->left, 1u) == unsigned(blocks) - 1) {
-            barrier->arrived = 0;
-            barrier->left = 0;
-        }
-    }
+    if (block == 0 && threadIdx.x == 0)
+        give(shared.state, result, host_result);
+    __syncthreads(); // the next problem's start must not overwrite a state that someone still looks at
 }
 
-// `batch` null: one problem, by value. Otherwise problems, results and traces are arrays in device memory, and each problem has
-// `blocks` blocks, a barrier and partial sums of its own.
+struct Launch {
+    int32 count;  // problems; each group of `blocks` blocks takes every n-th of them
+    int32 blocks; // of a problem: a multiple of the cluster
+    int32 kept;   // points that a thread has shared memory for
+    int32 trace_rows;
+    int32 n_packets;
+};
+
+// Every group has two rounds of packets of its own. problem_at(i), results, host_results and traces (either may be null) are those
+// of problem i.
+template <class Model, class ProblemAt>
+__device__ __forceinline__ void solve_all(const Launch& launch, ProblemAt problem_at, Result* results, Result* host_results,
+                                          Step* traces, Exchange* exchange, Packet* all_packets) {
+    __shared__ Shared shared;
+    int blocks = launch.blocks, group = int(blockIdx.x) / blocks, groups = int(gridDim.x) / blocks;
+    int block = int(blockIdx.x) - group * blocks;
+    if (threadIdx.x == 0)
+        shared.tag = *(volatile unsigned*)&exchange->tag;
+    if (has_cluster())
+        open_inbox(shared.inbox);
+    __syncthreads();
+    unsigned first_tag = shared.tag + 1;
+    for (int i = group; i < launch.count; i += groups)
+        solve<Model>(problem_at(i), results + i, host_results ? host_results + i : nullptr,
+                     traces ? traces + int64(i) * launch.trace_rows : nullptr, all_packets + group * 2 * N_PADDED * blocks, block,
+                     blocks, launch.kept, first_tag, shared);
+    if (threadIdx.x == 0)
+        leave(*exchange, shared.tag, groups, all_packets, launch.n_packets);
+}
+
+// One problem, by value: its fields are in the constant bank, not a load away. Or a batch in device memory.
 #define SIM3_SOLVE(NAME, MODEL)                                                                                                    \
     extern "C" __global__ void __launch_bounds__(BLOCK, 1)                                                                         \
-        NAME(const Problem single, const Problem* batch, int32 blocks, Result* results, Result* host_results, Step* traces,        \
-             Barrier* barriers, double* partials) {                                                                                \
-        int group = int(blockIdx.x) / blocks, block = int(blockIdx.x) % blocks;                                                    \
-        const Problem& problem = batch ? batch[group] : single;                                                                    \
-        Step* trace = traces ? traces + int64(group) * problem.options.max_iters : nullptr;                                        \
-        Result* host_result = host_results ? host_results + group : nullptr;                                                       \
-        solve<MODEL>(problem, results + group, host_result, trace, barriers + group,                                               \
-                     partials + int64(group) * 2 * N_PADDED * blocks, block, blocks);                                              \
+        solve_##NAME(const __grid_constant__ Problem problem, const __grid_constant__ Launch launch, Result* results,              \
+                     Result* host_results, Step* traces, Exchange* exchange, Packet* packets) {                                    \
+        solve_all<MODEL>(                                                                                                          \
+            launch, [&](int) -> const Problem& { return problem; }, results, host_results, traces, exchange, packets);             \
+    }                                                                                                                              \
+    extern "C" __global__ void __launch_bounds__(BLOCK, 1)                                                                         \
+        batch_##NAME(const Problem* problems, const __grid_constant__ Launch launch, Result* results, Result* host_results,        \
+                     Step* traces, Exchange* exchange, Packet* packets) {                                                          \
+        solve_all<MODEL>(                                                                                                          \
+            launch, [&](int i) -> const Problem& { return problems[i]; }, results, host_results, traces, exchange, packets);       \
     }
 
-SIM3_SOLVE(solve_ray_dist, RayDist)
-SIM3_SOLVE(solve_calib, Calib)
+SIM3_SOLVE(ray_dist, RayDist)
+SIM3_SOLVE(calib, Calib)
 
 // The same in several launches. The host launches begin, then max_iters times (linearize, step), and never waits: what comes after
 // the end of a solve finds `done` set and returns.
 extern "C" __global__ void begin_solve(const Problem problem, State* state, Result* result, Result* host_result) {
     begin(problem, *state);
-    if (state->done) {
-        Result end;
-        write_result(*state, end);
-        *result = end;
-        if (host_result)
-            show_host(end, host_result);
-    }
+    if (state->done)
+        give(*state, result, host_result);
 }
 
+// The sums of each block into its row of `partials` ([blocks][N_PADDED]).
 #define SIM3_LINEARIZE(NAME, MODEL)                                                                                                \
     extern "C" __global__ void __launch_bounds__(BLOCK, 1) NAME(const Problem problem, const State* state, double* partials) {     \
-        __shared__ Shared shared;                                                                                                  \
+        __shared__ double rows[WARPS][N_PADDED];                                                                                   \
         if (state->done)                                                                                                           \
             return;                                                                                                                \
-        int64 first = int64(blockIdx.x) * BLOCK + threadIdx.x, stride = int64(gridDim.x) * BLOCK;                                  \
-        Point tile[TILE];                                                                                                          \
-        float sums[N_SUMS] = {};                                                                                                   \
-        sums[SUM_BAD] = read_all<MODEL>(problem, tile, first, stride, [] {});                                                      \
+        Share share = share_of(problem, int(blockIdx.x), int(gridDim.x), 0);                                                       \
         Affine T = affine(state->T_CkCf);                                                                                          \
-        add_all<MODEL>(problem, T, tile, first, stride, sums);                                                                     \
-        write_partials(sums, shared, partials, int(blockIdx.x));                                                                   \
+        float sums[N_SUMS] = {}, bad = 0.0f;                                                                                       \
+        stream<MODEL>(                                                                                                             \
+            problem, share, 0, bad, [&](int, const Point& p) { MODEL::add(sums, T, p, problem.K, problem.options); }, [] {});      \
+        sums[SUM_BAD] = bad;                                                                                                       \
+        double mine = block_sums<WARPS>(sums, rows);                                                                               \
+        if (threadIdx.x < N_PADDED)                                                                                                \
+            partials[int64(blockIdx.x) * N_PADDED + threadIdx.x] = mine;                                                           \
     }
 
 SIM3_LINEARIZE(linearize_ray_dist, RayDist)
 SIM3_LINEARIZE(linearize_calib, Calib)
 
-extern "C" __global__ void __launch_bounds__(BLOCK, 1) step_solve(const Problem problem, State* state, const double* partials,
-                                                                  int32 blocks, Result* result, Result* host_result, Step* trace) {
-    __shared__ double rows[WARPS][N_PADDED], sums[N_PADDED];
+// One block of 64 threads.
+extern "C" __global__ void step_solve(const Problem problem, State* state, const double* partials, int32 blocks, Result* result,
+                                      Result* host_result, Step* trace) {
+    __shared__ double sums[N_PADDED];
     if (state->done)
         return;
-    sum_over_blocks<BLOCK>(partials, blocks, rows, sums);
-    if (threadIdx.x == 0) {
+    if (threadIdx.x < N_PADDED) {
+        double sum = 0.0;
+        for (int b = 0; b < blocks; ++b)
+            sum += partials[b * N_PADDED + threadIdx.x];
+        sums[threadIdx.x] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
         advance(sums, problem.options, *state, trace ? trace + state->iterations : nullptr);
-        if (state->done) {
-            Result end;
-            write_result(*state, end);
-            *result = end;
-            if (host_result)
-                show_host(end, host_result);
-        }
+        if (threadIdx.x == 0 && state->done)
+            give(*state, result, host_result);
     }
 }

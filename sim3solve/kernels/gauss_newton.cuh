@@ -1,6 +1,7 @@
-// What happens between two passes over the points: judge the sums, solve, update, decide to stop. One thread does it.
+// What happens between two passes over the points: judge the sums, solve, update, decide to stop. A warp does it, or one thread of
+// a CPU.
 #pragma once
-#include "cholesky.cuh"
+#include "elimination.cuh"
 #include "problem.cuh"
 #include "sim3.cuh"
 
@@ -47,57 +48,70 @@ SIM3_FN void begin(const Problem& problem, State& state) {
 
 constexpr int32 GO_ON = -1;
 
-// Solves and updates; how the solve ended, or GO_ON.
-SIM3_FN int32 take_step(const double* sums, const Options& o, State& state, Step* step) {
-    if (sums[SUM_BAD] > 0)
+SIM3_FN bool are_finite(const double* sums) {
+    bool all = true;
+    SIM3_ROLLED
+    for (int i = team_rank(); i < SUM_COST; i += TEAM)
+        all = all && is_finite(sums[i]);
+    return whole_team(all);
+}
+
+// The trace's row of a step.
+SIM3_FN void write_step(const State& state, float square, int64 n_matches, Step& step) {
+    step.cost = state.cost;
+    step.delta_norm = sqrtf(square);
+    step.n_matches = n_matches;
+    write_pose(state.T_CkCf, step.T_CkCf);
+}
+
+// Moves the pose by delta; how the solve ended, or GO_ON. By one thread, and all others wait for it.
+SIM3_FN int32 move(const double* sums, const float delta[7], const Options& o, State& state, Step* step) {
+    float square = 0.0f;
+    SIM3_UNROLL
+    for (int i = 0; i < 7; ++i)
+        square += delta[i] * delta[i];
+    Sim3 T = compose(exp_sim3(delta), state.T_CkCf);
+    int32 iterations = state.iterations + 1;
+    state.T_CkCf = T;
+    state.iterations = iterations;
+    if (step)
+        write_step(state, square, int64(sums[SUM_COUNT]), *step);
+    if (!is_finite(T))
         return NON_FINITE;
-    bool enough = sums[SUM_COUNT] >= MIN_MATCHES;
-    if (enough || state.iterations > 0)
+    // Upstream's rule: |change of cost / cost before| or |delta| is small. The first step has no cost before it. Multiplied out,
+    // since a division and a square root would take longer than the rest of this function.
+    double cost = state.cost, before = state.old_cost;
+    bool by_cost = iterations > 1 && before != 0.0 && fabs(before - cost) < double(o.rel_error) * fabs(before);
+    if (by_cost || square < o.delta_norm * o.delta_norm)
+        return CONVERGED;
+    state.old_cost = cost;
+    return iterations >= o.max_iters ? int32(MAX_ITERATIONS) : GO_ON;
+}
+
+// Judges the sums and, if they will do, moves the pose; how the solve ended, or GO_ON. Only the first of the TEAM writes the state.
+SIM3_FN int32 take_step(const double* sums, const Options& o, State& state, Step* step) {
+    bool finite = are_finite(sums), bad = sums[SUM_BAD] > 0, enough = sums[SUM_COUNT] >= MIN_MATCHES;
+    if (bad)
+        return NON_FINITE;
+    if (team_rank() == 0 && (enough || state.iterations > 0))
         state.cost = 0.5 * sums[SUM_COST];
     if (!enough)
         return TOO_FEW_MATCHES;
-    double all[5] = {0, 0, 0, 0, 0}; // zero times a finite number is zero; times NaN or infinity it is NaN
-    SIM3_UNROLL
-    for (int i = 0; i < SUM_COST; ++i)
-        all[i % 5] += 0.0 * sums[i];
-    if (!is_finite(all[0] + all[1] + all[2] + all[3] + all[4]))
+    if (!finite)
         return NON_FINITE;
-    double delta[7];
+    float delta[7];
     if (!solve_normal_equations(sums, delta))
         return NOT_POSITIVE_DEFINITE;
-    float delta_f[7];
-    double square = 0;
-    for (int i = 0; i < 7; ++i) {
-        delta_f[i] = float(delta[i]);
-        square += delta[i] * delta[i];
-    }
-    state.T_CkCf = compose(exp_sim3(delta_f), state.T_CkCf);
-    state.iterations += 1;
-    if (step) {
-        step->cost = state.cost;
-        step->delta_norm = sqrt(square);
-        step->n_matches = int64(sums[SUM_COUNT]);
-        write_pose(state.T_CkCf, step->T_CkCf);
-    }
-    if (!is_finite(state.T_CkCf))
-        return NON_FINITE;
-    // Upstream's rule: |change of cost / cost before| or |delta| is small. The first step has no cost before it. Multiplied out,
-    // since a division and a square root of doubles would take longer than the rest of this function.
-    double before = fabs(state.old_cost);
-    bool by_cost = state.iterations > 1 && before > 0.0 && fabs(state.old_cost - state.cost) < double(o.rel_error) * before;
-    if (by_cost || square < double(o.delta_norm) * double(o.delta_norm))
-        return CONVERGED;
-    state.old_cost = state.cost;
-    return state.iterations >= o.max_iters ? int32(MAX_ITERATIONS) : GO_ON;
+    return team_rank() == 0 ? move(sums, delta, o, state, step) : GO_ON;
 }
 
-// One step from the sums over all points. `step` (may be null) gets the trace's row. `shared_state` is worked on in a copy: it may
-// lie in memory that is slow to go to again and again.
-SIM3_FN void advance(const double* sums, const Options& o, State& shared_state, Step* step) {
-    State state = shared_state;
-    state.status = take_step(sums, o, state, step);
-    state.done = state.status != GO_ON;
-    shared_state = state;
+// One step from the sums over all points, by the whole TEAM together. `step` (may be null) gets the trace's row.
+SIM3_FN void advance(const double* sums, const Options& o, State& state, Step* step) {
+    int32 status = take_step(sums, o, state, step);
+    if (team_rank() == 0) {
+        state.status = status;
+        state.done = status != GO_ON;
+    }
 }
 
 SIM3_FN void write_result(const State& state, Result& result) {

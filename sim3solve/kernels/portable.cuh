@@ -8,7 +8,9 @@ using int32 = int;
 using int64 = long long;
 using uint8 = unsigned char;
 #define SIM3_UNROLL _Pragma("unroll")
+#define SIM3_ROLLED _Pragma("unroll 1")
 #else
+#define SIM3_ROLLED
 #include <math.h>
 #include <stdint.h>
 #define SIM3_FN inline
@@ -28,7 +30,13 @@ static_assert(sizeof(int32) == 4 && sizeof(int64) == 8, "fixed-width types");
 
 // A finite number minus itself is zero; NaN and infinities give NaN. Survives compilers that know no isfinite.
 SIM3_FN bool is_finite(float x) { return x - x == 0.0f; }
+#if defined(__CUDA_ARCH__)
+SIM3_FN bool is_finite(double x) {
+    return (__double2hiint(x) & 0x7FF00000) != 0x7FF00000;
+} // no arithmetic in double: that takes long
+#else
 SIM3_FN bool is_finite(double x) { return x - x == 0.0; }
+#endif
 
 // A NaN that no compiler folds into an error, as it may 0.0f / 0.0f.
 SIM3_FN float quiet_nan() {

@@ -1,4 +1,4 @@
-// Sums over a block and over the grid in a fixed order, so that a result is the same bits in every run. Device only.
+// Sums over a block in a fixed order, so that a result is the same bits in every run. Device only.
 #pragma once
 #include "normal_equations.cuh"
 
@@ -48,48 +48,19 @@ __device__ __forceinline__ void warp_sums(const float (&sums)[N_SUMS], double* r
         row[32 + lane] = d[0];
 }
 
-// Waits until all `blocks` of a group are here. `arrived` counts on for ever within a launch; `round` is 1 at the first barrier.
-// The release and acquire make what any thread of a block wrote before visible to all threads of all blocks after.
-__device__ __forceinline__ void grid_barrier(unsigned* arrived, unsigned blocks, unsigned round) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(arrived) : "memory");
-        unsigned seen;
-        do {
-            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(arrived) : "memory");
-        } while (seen < blocks * round);
-    }
-    __syncthreads();
+// The first `count` of at most MOST rows added up in column k, in four chains, so that each waits for a quarter of the additions.
+template <int MOST> __device__ __forceinline__ double sum_of_rows(const double (*rows)[N_PADDED], int k, int count) {
+    double chain[4] = {};
+#pragma unroll
+    for (int i = 0; i < MOST; ++i)
+        if (i < count)
+            chain[i % 4] += rows[i][k];
+    return (chain[0] + chain[1]) + (chain[2] + chain[3]);
 }
 
-// The sums over the partial sums of all blocks (`partials`: [blocks][N_PADDED]) into totals[N_SUMS], by the whole block. Slices of
-// the blocks are added side by side, so that the loads of all threads are under way at once, then the slices in order.
-template <int THREADS>
-__device__ __forceinline__ void sum_over_blocks(const double* partials, int blocks, double (*rows)[N_PADDED], double* totals) {
-    constexpr int SLICES = THREADS / N_PADDED, AHEAD = 16;
-    int slice = threadIdx.x / N_PADDED, k = threadIdx.x % N_PADDED;
-    if (slice < SLICES) {
-        double sum = 0.0;
-        for (int b = slice; b < blocks; b += SLICES * AHEAD) {
-            double next[AHEAD];
-#pragma unroll
-            for (int i = 0; i < AHEAD; ++i) {
-                int from = b + i * SLICES;
-                next[i] = from < blocks ? __ldcg(partials + from * N_PADDED + k) : 0.0;
-            }
-#pragma unroll
-            for (int i = 0; i < AHEAD; ++i)
-                sum += next[i];
-        }
-        rows[slice][k] = sum;
-    }
+// The block's sums: thread k < N_PADDED gets sum k. `rows`: one for each warp.
+template <int WARPS> __device__ __forceinline__ double block_sums(const float (&sums)[N_SUMS], double (*rows)[N_PADDED]) {
+    warp_sums(sums, rows[threadIdx.x / 32]);
     __syncthreads();
-    if (threadIdx.x < N_SUMS) {
-        double sum = 0.0;
-#pragma unroll
-        for (int i = 0; i < SLICES; ++i)
-            sum += rows[i][threadIdx.x];
-        totals[threadIdx.x] = sum;
-    }
-    __syncthreads();
+    return threadIdx.x < N_PADDED ? sum_of_rows<WARPS>(rows, threadIdx.x, WARPS) : 0.0;
 }

@@ -15,16 +15,12 @@ template <class F> struct PointOf {
 using Point = PointOf<float>;
 
 #if defined(__CUDA_ARCH__)
-// The GPU's approximations are good to about two roundings; one Newton step takes the square root to one.
-SIM3_FN float huber_weight(float a, float k) { return a < k ? 1.0f : __fdividef(k, a); }
-SIM3_FN float inverse_sqrt(float x) {
-    float y = rsqrtf(x);
-    return y * (1.5f - 0.5f * x * y * y);
-}
+SIM3_FN float huber_weight(float a, float k) { return a < k ? 1.0f : __fdividef(k, a); } // good to about two roundings
 #else
 SIM3_FN float huber_weight(float a, float k) { return a < k ? 1.0f : k / a; }
-template <class F> SIM3_FN F inverse_sqrt(F x) { return 1.0f / sqrtf(x); }
 #endif
+// Of a number that is not negative.
+SIM3_FN float quick_sqrt(float x) { return x > 0.0f ? x * inverse_sqrt(x) : 0.0f; }
 SIM3_FN float select(bool which, float a, float b) { return which ? a : b; }
 
 SIM3_FN void read_row(const View& view, int64 i, float x[3]) {
@@ -65,17 +61,18 @@ struct RayDist {
         Point p = none();
         if (!raw.valid)
             return p;
-        float d = sqrtf(raw.Z[0] * raw.Z[0] + raw.Z[1] * raw.Z[1] + raw.Z[2] * raw.Z[2]);
-        if (!(is_usable(raw) && d > 0.0f && (raw.X[0] != 0.0f || raw.X[1] != 0.0f || raw.X[2] != 0.0f))) {
+        float d2 = raw.Z[0] * raw.Z[0] + raw.Z[1] * raw.Z[1] + raw.Z[2] * raw.Z[2];
+        if (!(is_usable(raw) && d2 > 0.0f && (raw.X[0] != 0.0f || raw.X[1] != 0.0f || raw.X[2] != 0.0f))) {
             bad += 1.0f;
             return p;
         }
+        float inv_d = inverse_sqrt(d2);
         for (int c = 0; c < 3; ++c) {
             p.X[c] = raw.X[c];
-            p.z[c] = raw.Z[c] / d;
+            p.z[c] = raw.Z[c] * inv_d;
         }
-        p.z[3] = d;
-        p.sqrt_q = sqrtf(raw.q);
+        p.z[3] = d2 * inv_d;
+        p.sqrt_q = quick_sqrt(raw.q);
         return p;
     }
 
@@ -141,7 +138,7 @@ struct Calib {
             p.X[c] = raw.X[c];
             p.z[c] = raw.Z[c];
         }
-        p.sqrt_q = sqrtf(raw.q);
+        p.sqrt_q = quick_sqrt(raw.q);
         return p;
     }
 

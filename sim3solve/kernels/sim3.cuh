@@ -14,6 +14,19 @@ struct Affine {
     float m[3][4];
 };
 
+// On a GPU a division and a square root that are right to the last bit bring a slow path each, and the pose's step would be mostly
+// those. These are right to a rounding or two.
+#if defined(__CUDA_ARCH__)
+SIM3_FN float quick_reciprocal(float x) { return __fdividef(1.0f, x); }
+SIM3_FN float inverse_sqrt(float x) {
+    float y = rsqrtf(x);
+    return y * (1.5f - 0.5f * x * y * y);
+}
+#else
+SIM3_FN float quick_reciprocal(float x) { return 1.0f / x; }
+template <class F> SIM3_FN F inverse_sqrt(F x) { return 1.0f / sqrtf(x); }
+#endif
+
 SIM3_FN void cross(const float a[3], const float b[3], float c[3]) {
     c[0] = a[1] * b[2] - a[2] * b[1];
     c[1] = a[2] * b[0] - a[0] * b[2];
@@ -41,14 +54,19 @@ SIM3_FN void normalise(float q[4]) {
     float largest = 0.0f;
     for (int i = 0; i < 4; ++i)
         largest = fmaxf(largest, fabsf(q[i]));
-    float sum = 0.0f;
+    float sum = 0.0f, scale = 1.0f / largest;
+    if (!(scale < 1e30f)) { // the largest is so small that one over it may be infinite
+        scale = 1e30f;
+        for (int i = 0; i < 4; ++i)
+            q[i] *= 1e10f;
+    }
     for (int i = 0; i < 4; ++i) {
-        q[i] /= largest;
+        q[i] *= scale;
         sum += q[i] * q[i];
     }
-    float norm = sqrtf(sum);
+    scale = inverse_sqrt(sum);
     for (int i = 0; i < 4; ++i)
-        q[i] /= norm;
+        q[i] *= scale;
 }
 
 // For a product of unit quaternions: its length is one up to rounding, and one Newton step of 1/sqrt takes that off.
@@ -83,60 +101,88 @@ SIM3_FN Sim3 inverse(const Sim3& T) {
     return I;
 }
 
-// exp of a tangent with |omega|, |sigma| at most about 1: the power series of phi(z) = (e^z - 1) / z with z = sigma + i |omega|,
-// in the three quantities of W = C I + A [omega]x + B [omega]x^2, none of which divides by |omega| or sigma. 12 terms leave less
-// than a float32 rounding for |z| <= 1.5.
-SIM3_FN Sim3 exp_near(const float tau[3], const float omega[3], float sigma) {
-    float theta2 = omega[0] * omega[0] + omega[1] * omega[1] + omega[2] * omega[2];
+// With phi(z) = (e^z - 1) / z, z = sigma + i |omega|, the three quantities of W = C I + A [omega]x + B [omega]x^2, none of which
+// divides by |omega| or sigma.
+struct W {
+    float C, A, B;
+};
+
+// By the power series of phi: 14 terms leave less than a float32 rounding for |z| <= 1.5.
+SIM3_FN W w_series(float theta2, float sigma) {
     float re = 1.0f, im = 0.0f, d = 0.0f, power = 1.0f, factor = 1.0f;
-    float C = 1.0f, A = 0.0f, B = 0.0f;
-    SIM3_UNROLL
-    for (int k = 1; k <= 14; ++k) { // unrolled, so that the factorials are constants
+    W w = {1.0f, 0.0f, 0.0f};
+    SIM3_ROLLED // code that is rarely run should be short
+        for (int k = 1; k <= 14; ++k) {
         float re_next = sigma * re - theta2 * im;
         float d_next = sigma * d + im;
         im = sigma * im + re;
         re = re_next;
         d = d_next;
         power *= sigma;
-        factor /= float(k + 1);
-        C += factor * power;
-        A += factor * im;
-        B += factor * d;
+        factor *= quick_reciprocal(float(k + 1));
+        w.C += factor * power;
+        w.A += factor * im;
+        w.B += factor * d;
     }
+    return w;
+}
+
+// The same for |z| <= 0.1, as all updates but the first are: six terms, written out.
+SIM3_FN W w_small(float q, float s) {
+    float s2 = s * s, s3 = s2 * s, s4 = s2 * s2;
+    W w;
+    w.C = 1 + s * 0.5f * (1 + s * (1 / 3.0f) * (1 + s * 0.25f * (1 + s * 0.2f * (1 + s * (1 / 6.0f)))));
+    w.A = 0.5f + s * (1 / 3.0f) + (3 * s2 - q) * (1 / 24.0f) + (s3 - s * q) * (1 / 30.0f) +
+          (5 * s4 - 10 * s2 * q + q * q) * (1 / 720.0f);
+    w.B = (1 / 6.0f) + s * 0.125f + (6 * s2 - q) * (1 / 120.0f) + (2 * s3 - s * q) * (1 / 144.0f) +
+          (15 * (s4 - s2 * q) + q * q) * (1 / 5040.0f);
+    return w;
+}
+
+// exp of a tangent with |omega|, |sigma| at most about 1.
+SIM3_FN Sim3 exp_near(const float tau[3], const float omega[3], float sigma) {
+    float theta2 = omega[0] * omega[0] + omega[1] * omega[1] + omega[2] * omega[2];
+    W w = theta2 + sigma * sigma < 0.01f ? w_small(theta2, sigma) : w_series(theta2, sigma);
     Sim3 T;
     float once[3], twice[3];
     cross(omega, tau, once);
     cross(omega, once, twice);
     for (int i = 0; i < 3; ++i)
-        T.t[i] = C * tau[i] + A * once[i] + B * twice[i];
+        T.t[i] = w.C * tau[i] + w.A * once[i] + w.B * twice[i];
     // sin(h) / (2 h) and cos(h) of the half angle h <= 0.65 by their series in h^2: no division, and no slow path for large angles.
     float h2 = 0.25f * theta2;
-    float sinc = 0.5f * (1 - h2 / 6 * (1 - h2 / 20 * (1 - h2 / 42 * (1 - h2 / 72))));
+    float sinc = 0.5f * (1 - h2 * (1 / 6.0f) * (1 - h2 * (1 / 20.0f) * (1 - h2 * (1 / 42.0f) * (1 - h2 * (1 / 72.0f)))));
     for (int i = 0; i < 3; ++i)
         T.q[i] = sinc * omega[i];
-    T.q[3] = 1 - h2 / 2 * (1 - h2 / 12 * (1 - h2 / 30 * (1 - h2 / 56 * (1 - h2 / 90))));
-    T.s = expf(sigma);
+    T.q[3] = 1 - h2 * 0.5f * (1 - h2 * (1 / 12.0f) * (1 - h2 * (1 / 30.0f) * (1 - h2 * (1 / 56.0f) * (1 - h2 * (1 / 90.0f)))));
+    T.s = 1 + sigma * w.C;
     return T;
 }
 
-// exp at any magnitude: exp(2 x) = exp(x) exp(x), so halve until the series is good and square back. Each squaring rounds once.
-SIM3_FN Sim3 exp_sim3(const float delta[7]) {
-    float tau[3] = {delta[0], delta[1], delta[2]}, omega[3] = {delta[3], delta[4], delta[5]}, sigma = delta[6];
-    float size = fmaxf(fmaxf(fabsf(omega[0]), fabsf(omega[1])), fmaxf(fabsf(omega[2]), fabsf(sigma)));
+// exp(2 x) = exp(x) exp(x), so halve until the series is good and square back. Each squaring rounds once.
+SIM3_FN Sim3 exp_far(const float delta[7], float size) {
+    float tau[3], omega[3], scale = 1.0f;
     int doublings = 0;
-    for (; size > 0.75f && doublings < 40; size *= 0.5f)
+    SIM3_ROLLED
+    for (; size > 0.75f && doublings < 40; size *= 0.5f) {
         ++doublings;
-    float scale = 1.0f;
-    for (int i = 0; i < doublings; ++i)
         scale *= 0.5f;
-    for (int i = 0; i < 3; ++i) {
-        tau[i] *= scale;
-        omega[i] *= scale;
     }
-    Sim3 T = exp_near(tau, omega, sigma * scale);
+    for (int i = 0; i < 3; ++i) {
+        tau[i] = delta[i] * scale;
+        omega[i] = delta[3 + i] * scale;
+    }
+    Sim3 T = exp_near(tau, omega, delta[6] * scale);
+    SIM3_ROLLED
     for (int i = 0; i < doublings; ++i)
         T = compose(T, T);
     return T;
+}
+
+// exp at any magnitude.
+SIM3_FN Sim3 exp_sim3(const float delta[7]) {
+    float size = fmaxf(fmaxf(fabsf(delta[3]), fabsf(delta[4])), fmaxf(fabsf(delta[5]), fabsf(delta[6])));
+    return size > 0.75f ? exp_far(delta, size) : exp_near(delta, delta + 3, delta[6]);
 }
 
 SIM3_FN Affine affine(const Sim3& T) {
@@ -173,11 +219,12 @@ SIM3_FN void write_pose(const Sim3& T, float* to) {
     to[7] = T.s;
 }
 
+// Zero times a finite number is zero; times NaN or infinity it is NaN.
 SIM3_FN bool is_finite(const Sim3& T) {
-    bool good = is_finite(T.s);
+    float all = 0.0f * T.s;
     for (int i = 0; i < 3; ++i)
-        good = good && is_finite(T.t[i]);
+        all += 0.0f * T.t[i];
     for (int i = 0; i < 4; ++i)
-        good = good && is_finite(T.q[i]);
-    return good;
+        all += 0.0f * T.q[i];
+    return is_finite(all);
 }
