@@ -1,0 +1,164 @@
+"""``harness record``: run a SLAM program as it is; keep what its pose solver was given and what it did; say how it all ended."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import console
+from harness.errors import UsageError
+from harness.exitcode import decode
+from harness.jsonfile import dumps
+from harness.outcome import Exit
+from harness.record.settings import TRACKER, Settings
+from harness.record.summary import Recorded, RecordedCall, read_recorded
+
+HOOK = "sim3solve-record.pth"
+_WORDS = {
+    "returned": "came back with two poses", "not_a_pose": "came back without two finite poses", "raised": "raised",
+    "interrupted": "interrupted", "never_returned": "never came back", "still_running": "still running",
+}  # fmt: skip
+_SHOWN = 10
+
+_EVERY = "Record every k-th call of each process."
+_LAST = "Of the calls that came back well keep the last K of each process. Failed ones are kept as well."
+_ON_FAILURE = "Keep a call only if it raised, gave no finite pose, or the process died in it."
+_MAX_BYTES = "Bytes that the run's cases may take. Then the oldest calls that came back well make room."
+_LIVE = "No wait for the disk, and only failures kept: for live runs. Survives the death of the process, not of the machine."
+_TRACKER = "The class whose opt_pose_* methods are recorded, MODULE:CLASS."
+
+
+EXAMPLES = (
+    "Examples: harness record --out recorded -- python main.py --dataset datasets/tum/desk | "
+    "harness record --out recorded --live -- python main.py --dataset realsense"
+)
+
+
+def command(
+    program: Annotated[list[str], typer.Argument(help="The program, as it is always started.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets the cases.")] = Path("recorded"),
+    every: Annotated[int, typer.Option(min=1, help=_EVERY)] = Settings.every,
+    last: Annotated[int | None, typer.Option(min=1, help=_LAST)] = None,
+    on_failure_only: Annotated[bool, typer.Option("--on-failure-only", help=_ON_FAILURE)] = False,
+    max_bytes: Annotated[int, typer.Option(min=1 << 20, help=_MAX_BYTES)] = Settings.max_bytes,
+    live: Annotated[bool, typer.Option("--live", help=_LIVE)] = False,
+    tracker: Annotated[str, typer.Option(help=_TRACKER)] = TRACKER,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout; the program's own output goes to stderr.")
+    ] = False,
+) -> None:
+    """Run a SLAM program unchanged and record its pose solver: every input on disk before the call, what happened after it.
+
+    Exit code 1 when a call failed or the program did, 130 when it was interrupted and nothing else happened.
+    """
+    settings = Settings(out, every, last, on_failure_only, max_bytes, live, tracker)
+    start = time.time()
+    code, interrupted = _run(program, settings, sys.stderr if json else None)
+    exit = decode(code)
+    recorded = read_recorded(settings)
+    if json:
+        sys.stdout.write(dumps(_document(recorded, program, exit, time.time() - start, interrupted)) + "\n")
+    else:
+        _show(recorded, exit)
+    failed = recorded.failed or any(problem.get("gpu_dead") for problem in recorded.problems)
+    raise typer.Exit(1 if failed or (code and not interrupted) else 130 if interrupted else 0)
+
+
+def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, bool]:
+    """Run the program to its end. Returns its exit code, and whether Ctrl-C was pressed meanwhile. Raises ``UsageError``."""
+    pressed: list[int] = []
+    process: subprocess.Popen[bytes] | None = None
+
+    def on_interrupt(number: int, _frame: object) -> None:
+        pressed.append(number)  # the program got it too, and decides; this process stays for what it leaves
+
+    def pass_on(number: int, _frame: object) -> None:
+        if process is not None:
+            process.send_signal(number)
+
+    # A handler, not SIG_IGN, which the program would inherit.
+    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, on_interrupt), signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(command, env=_environment(settings), stdout=stdout)
+        return process.wait(), bool(pressed)
+    except OSError as error:
+        raise UsageError(f"{error.filename or command[0]}: {error.strerror or error}") from None
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    environment = dict(os.environ) | settings.to_environment()
+    if not Path(sysconfig.get_path("purelib"), HOOK).is_file():
+        # Not installed, a checkout on PYTHONPATH: Python finds our sitecustomize first, and that finds the next one.
+        root = Path(__file__).resolve().parent.parent
+        paths = [str(root / "harness" / "record" / "startup"), str(root), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _show(recorded: Recorded, exit: Exit) -> None:
+    escape, out = console.escape, console.out
+    counts = Counter(call.state for call in recorded.calls)
+    if recorded.calls:
+        words = ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
+        n = len(recorded.calls)
+        out.print(f"recorded {n} call{'s' * (n != 1)} ({recorded.n_bytes / 1e6:.1f} MB) in {escape(str(recorded.out))}: {words}")
+    else:
+        out.print(f"[yellow]nothing recorded:[/] {escape(recorded.why_empty)}")
+    strange = [call for call in recorded.calls if call.state != "returned"]
+    for call in strange[:_SHOWN]:
+        out.print(_line(call))
+    if len(strange) > _SHOWN:
+        out.print(f"and {len(strange) - _SHOWN} more; --json lists all")
+    for problem in recorded.problems:
+        out.print(f"[yellow]recording:[/] {escape(problem['reason'])}")
+    colour = "red" if exit.crashed else "yellow" if exit.code else "green"
+    out.print(f"[{colour}]the program: {escape(exit.name)}[/], {escape(exit.meaning)}")
+    if recorded.calls:
+        out.print(f"replay: {escape(_replay(recorded))}")
+
+
+def _line(call: RecordedCall) -> str:
+    took = f" after {call.seconds:.2f} s" if call.seconds is not None else ""
+    words = f": {call.words}" if call.words else ""
+    text = f"[red]{_WORDS[call.state]}[/]{took}: {console.escape(f'{call.folder}, {call.document.title}{words}')}"
+    stack = [line.strip() for line in call.stack.splitlines() if line.strip()]
+    return "\n".join([text, *(console.escape(f"  {line}") for line in stack[:8])])
+
+
+def _replay(recorded: Recorded) -> str:
+    """The command that replays what failed, or everything when nothing did."""
+    failed = [str(call.folder) for call in recorded.failed][-3:]
+    return shlex.join(["python", "-m", "harness", "replay", *(failed or [str(recorded.out)])])
+
+
+def _document(recorded: Recorded, command: list[str], exit: Exit, seconds: float, interrupted: bool) -> dict[str, Any]:
+    processes = []
+    for pid, journal in recorded.processes.items():
+        said = {line["event"]: line for line in journal}
+        closed = said.get("closed", {})
+        processes.append(
+            {"pid": pid, "argv": said.get("loaded", {}).get("argv"), "tracker": "tracker" in said, "calls": closed.get("calls"),
+             "recorded": closed.get("recorded"), "median_ms": closed.get("median_ms")}
+        )  # fmt: skip
+    counts = Counter(call.state for call in recorded.calls)
+    problems = [{"pid": p.get("pid"), "reason": p["reason"], "gpu_dead": p.get("gpu_dead", False)} for p in recorded.problems]
+    return {
+        "out": str(recorded.out), "command": command, "seconds": seconds, "interrupted": interrupted, "bytes": recorded.n_bytes,
+        "exit": vars(exit), "counts": {state: counts[state] for state in _WORDS}, "problems": problems,
+        "calls": [call.to_json() for call in recorded.calls], "why_empty": recorded.why_empty or None, "processes": processes,
+        "replay": _replay(recorded) if recorded.calls else None,
+    }  # fmt: skip
