@@ -1,0 +1,70 @@
+"""Where the memory modes of a run disagree: one row per case, solver, tool and layout that did not do the same in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.outcome import MEMORY_MODES, Outcome
+from harness.report.text import clean, shorten
+from harness.report.words import MARK_MEANINGS, MARKS, label, style
+from harness.run import Run
+
+
+@dataclass(frozen=True)
+class ModeCell:
+    href: str
+    mark: str
+    judgement: str
+    words: str
+    why: str
+    style: str
+
+
+@dataclass(frozen=True)
+class ModeRow:
+    case: str
+    solver: str
+    how: str
+    cells: tuple[ModeCell | None, ...]
+
+
+@dataclass(frozen=True)
+class Modes:
+    """``rows`` are those that differ, of ``compared`` that were run in more than one mode."""
+
+    modes: tuple[str, ...]
+    rows: tuple[ModeRow, ...]
+    compared: int
+
+
+def build_modes(run: Run, hrefs: Mapping[int, str]) -> Modes | None:
+    """None for a run in one mode. ``hrefs`` maps the position of an outcome in the run to its link."""
+    found: dict[tuple[str, str, str, str], dict[str, tuple[Outcome, str]]] = {}
+    for i, outcome in enumerate(run.outcomes):
+        found.setdefault((outcome.case, outcome.solver, outcome.tool, outcome.layout), {})[outcome.memory] = (outcome, hrefs[i])
+    several = {key: by_mode for key, by_mode in found.items() if len(by_mode) > 1}
+    if not several:
+        return None
+    modes = tuple(mode for mode in MEMORY_MODES if any(mode in by_mode for by_mode in several.values()))
+    rows = []
+    for (case, solver, tool, layout), by_mode in several.items():
+        if len({_said(outcome) for outcome, _ in by_mode.values()}) > 1:
+            cells = tuple(_cell(*by_mode[mode]) if mode in by_mode else None for mode in modes)
+            rows.append(ModeRow(clean(case), clean(solver), clean(_how(tool, layout)), cells))
+    return Modes(modes, tuple(rows), len(several))
+
+
+def _said(outcome: Outcome) -> tuple[object, ...]:
+    return (*label(outcome), outcome.expected, len(outcome.findings))
+
+
+def _how(tool: str, layout: str) -> str:
+    return " ".join(word for word in (tool, layout) if word not in ("none", "recorded"))
+
+
+def _cell(outcome: Outcome, href: str) -> ModeCell:
+    findings = [str(found.get("message") or found.get("kind")) for found in outcome.findings]
+    why = "; ".join(findings) or (outcome.notes[0] if outcome.notes and outcome.expected is False else "")
+    words = " ".join(filter(None, label(outcome)))
+    return ModeCell(href, MARKS[outcome.expected], MARK_MEANINGS[outcome.expected], words, shorten(why, 160), style(outcome))
