@@ -1,0 +1,1 @@
+"""Other people's solvers and groups, behind the harness's own interface. Runs in children, but for ``which_lietorch``."""

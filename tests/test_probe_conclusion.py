@@ -1,0 +1,194 @@
+"""What a pattern of results says. The rungs are the ladder's own; the collision's pattern is as it was measured on a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from harness.exitcode import decode
+from harness.probe.conclusion import conclusion, findings, first_failing, where
+from harness.probe.rungs import (
+    CRASH,
+    ERROR,
+    NOT_CLIMBED,
+    OK,
+    UNAVAILABLE,
+    WRONG,
+    Result,
+    Rung,
+    below_a_death,
+    is_simpler,
+    ladder,
+)
+
+LADDER = ladder(("cpu", "cuda:0"))
+SIGSEGV = dataclasses.asdict(decode(-11, windows=False))
+VIOLATION = dataclasses.asdict(decode(0xC0000005, windows=True))
+
+
+def run(fate):
+    """Results of the whole ladder, climbed as the probe climbs it: ``fate(rung)`` is a result or None for ok."""
+    results, deaths = [], []
+    for rung in LADDER:
+        why = below_a_death(rung, deaths)
+        result = Result(rung, UNAVAILABLE, detail=why) if why else fate(rung) or Result(rung, OK, 0.0)
+        results.append(result)
+        if result.result == CRASH:
+            deaths.append(rung)
+    return results
+
+
+def collided(exit):
+    """Every kernel's host stub runs the CPU function on device pointers: all die but on no rows, Identity is torch alone."""
+
+    def fate(rung):
+        if rung.device == "cuda:0" and rung.op != "Identity" and rung.batch and rung.dtype in ("float32", "float64"):
+            return Result(rung, CRASH, detail=f"{exit['name']}: died, at group_ops.py line 17 in forward", exit=exit)
+        return None
+
+    return run(fate)
+
+
+@pytest.mark.parametrize("exit", [SIGSEGV, VIOLATION], ids=["Linux", "Windows"])
+def test_the_collision_is_put_on_the_cuda_path_of_every_op(exit):
+    results = collided(exit)
+    [finding] = findings(results)
+    assert finding.where == "every op but Identity on cuda:0 at every batch but 0"
+    assert finding.how == f"dies of {exit['name']}"
+    assert "host symbol collision" in finding.cause and "right on the CPU" in finding.cause
+    assert "-static-global-template-stub=true" in finding.fix and "harness audit" in finding.fix
+    assert first_failing(results).rung == Rung("inv", "SO3", "float32", "cuda:0", 1)
+    assert "alignment" not in conclusion("lietorch", results)
+
+
+def test_a_collision_costs_two_processes_a_call():
+    deaths = [r for r in collided(SIGSEGV) if r.result == CRASH]
+    calls = {(r.rung.op, r.rung.group, r.rung.dtype) for r in deaths}
+    assert len(deaths) == 2 * len(calls)
+    assert all(r.rung.is_plain for r in deaths)
+
+
+@pytest.mark.parametrize(
+    "spared",
+    [
+        lambda rung: rung.device == "cpu",  # dies on the CPU too
+        lambda rung: rung.op not in ("act", "act4"),  # one op lives
+        lambda rung: rung.group != "SE3",  # one group lives
+    ],
+    ids=["cpu dies too", "one op lives", "one group lives"],
+)
+def test_it_is_not_called_a_collision_when_the_pattern_is_another(spared):
+    base = {r.rung: r for r in collided(SIGSEGV)}
+
+    def fate(rung):
+        if (
+            rung.device == "cpu"
+            and spared(rung)
+            and rung.op != "Identity"
+            and rung.batch
+            and spared(Rung("inv", "SO3", "x", "cpu", 1))
+        ):
+            return Result(rung, CRASH, detail="SIGSEGV: died", exit=SIGSEGV)
+        result = base[rung]
+        return (
+            result if result.result == CRASH and (spared(dataclasses.replace(rung, device="cpu")) or rung.device == "cpu") else None
+        )
+
+    found = findings(run(fate))
+    assert found and not any("collision" in f.cause for f in found)
+
+
+def test_an_abort_everywhere_is_no_collision():
+    aborted = dataclasses.asdict(decode(-6, windows=False))
+    assert not any("collision" in f.cause for f in findings(collided(aborted)))
+
+
+def test_work_on_the_legacy_stream_is_told_from_a_wrong_result():
+    def fate(rung):
+        return Result(rung, WRONG, float("inf"), "NaN") if rung.stream == "side" and rung.batch and rung.op != "Identity" else None
+
+    [finding] = findings(run(fate))
+    assert (
+        "on a side stream" in finding.where
+        and finding.how == "gives NaN"
+        and "another stream than the current one" in finding.cause
+    )
+
+
+def test_an_unchecked_empty_launch_is_named():
+    def fate(rung):
+        if rung.device == "cuda:0" and rung.batch == 0:
+            return Result(rung, ERROR, detail="RuntimeError: CUDA error: invalid configuration argument")
+        return None
+
+    [finding] = findings(run(fate))
+    assert finding.where == "every op on cuda:0 at batch 0" and "0 blocks" in finding.cause
+
+
+def test_no_kernel_image_is_told_from_a_collision():
+    def fate(rung):
+        wrong = rung.device == "cuda:0" and rung.batch and rung.op != "Identity"
+        return Result(rung, ERROR, detail="RuntimeError: CUDA error: no kernel image is available") if wrong else None
+
+    [finding] = findings(run(fate))
+    assert "no code for this GPU" in finding.cause
+
+
+def test_what_cancels_near_zero_is_told_from_a_wrong_op():
+    def fate(rung):
+        wrong = rung.near_zero and rung.dtype == "float32" and rung.batch and rung.group in ("SE3", "Sim3")
+        return Result(rung, WRONG, 0.006, "0.006 off") if wrong else None
+
+    [finding] = findings(run(fate))
+    assert finding.where == "exp, log and retr near 0 of SE3 and Sim3 in float32 at every batch but 0"
+    assert finding.how == "is wrong by up to 0.006" and "cancel" in finding.cause
+
+
+def test_faults_of_different_kinds_are_different_findings():
+    def fate(rung):
+        if rung.op == "adjT" and rung.group == "Sim3" and rung.batch:
+            return Result(rung, WRONG, 0.5, "0.5 off")
+        if rung.op == "inv" and rung.batch == 7:
+            return Result(rung, CRASH, detail="SIGSEGV: died", exit=SIGSEGV)
+        return None
+
+    found = findings(run(fate))
+    assert {f.where for f in found} == {"inv on cpu at batch 7", "inv on cuda:0 at batch 7", "Sim3.adjT at every batch but 0"}
+    assert {f.first.result for f in found} == {WRONG, CRASH}
+    assert not any("collision" in f.cause for f in found)  # it dies on the CPU as well
+
+
+def test_all_ok_and_nothing_tried():
+    assert conclusion("x", run(lambda rung: None)).endswith("rungs are ok on cpu and cuda:0.")
+    assert conclusion("x", [Result(rung, UNAVAILABLE) for rung in LADDER]) == "x: nothing could be tried."
+
+
+def test_a_death_spares_its_odd_forms_and_two_deaths_the_other_sizes_but_nothing_else():
+    plain = Rung("inv", "Sim3", "float32", "cpu", 7)
+    odd = dataclasses.replace(plain, layout="strided", thread="other")
+    assert below_a_death(odd, [plain]).startswith(NOT_CLIMBED)
+    assert below_a_death(plain, [odd]) is None
+    for change in ({"op": "log"}, {"group": "SE3"}, {"dtype": "float64"}, {"device": "cuda:0"}, {"batch": 1}):
+        assert below_a_death(dataclasses.replace(plain, **change), [plain]) is None
+    two = [plain, dataclasses.replace(plain, batch=1)]
+    assert below_a_death(dataclasses.replace(plain, batch=4097), two).startswith(NOT_CLIMBED)
+    assert below_a_death(dataclasses.replace(plain, batch=0), two) is None
+
+
+def test_the_ladder_goes_from_plain_to_odd_and_has_no_rung_twice():
+    assert len(set(LADDER)) == len(LADDER)
+    assert LADDER[0] == Rung("Identity", "SO3", "float32", "cpu", 1)
+    place = {rung: i for i, rung in enumerate(LADDER)}
+    for a, b in itertools.combinations([r for r in LADDER if r.op == "inv" and r.group == "Sim3" and r.dtype == "float32"], 2):
+        if (a.device, a.batch) == (b.device, b.batch) and is_simpler(a, b) and not is_simpler(b, a):
+            assert place[a] < place[b]
+    assert {r.stream for r in LADDER if r.device == "cpu"} == {"default"} and {r.stream for r in LADDER} == {"default", "side"}
+
+
+def test_where_names_only_what_distinguishes():
+    results = run(
+        lambda rung: Result(rung, WRONG, 1.0) if rung.op == "exp" and rung.dtype == "float64" and rung.device == "cpu" else None
+    )
+    assert where([r for r in results if r.failed], results) == "exp on cpu in float64"
