@@ -1,0 +1,208 @@
+"""Everything known about one outcome, and how rules look at it: the solver's frames, quotations with their place, siblings."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.diagnosis import faultclass, frames
+from harness.diagnosis.documents import Documents, Rung, Sweep
+from harness.diagnosis.frames import Frame
+from harness.jsonfile import dumps
+from harness.outcome import ExceptionInfo, Fact, Kind, Outcome
+
+OPS = ("identity", "inv", "mul", "act", "act3", "act4", "retr", "exp", "log", "adj", "adjT", "matrix")
+DEVICE_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
+HOST_TOOLS = ("asan", "ubsan")
+RECORDED_SOLVER = "recorded"
+"""The solver of an outcome that is a recording, not a replay."""
+MAX_QUOTE = 300
+_LIE_FRAMES = re.compile(r"(^|/)lietorch(/|_|$)|(^|/)(group_ops|groups)\.py$")
+_LIE_SOLVERS = re.compile(r"^(lietorch|mast3r-slam)\b")
+_BEFORE_THE_SOLVE = ("none", "spawned")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """``siblings`` are other outcomes of the same case; those of the same solver count.
+
+    What is not known is left out, and no rule may take that for something.
+    """
+
+    outcome: Outcome
+    siblings: tuple[Outcome, ...] = ()
+    oracle: Outcome | None = None
+    documents: Documents = field(default_factory=Documents)
+
+    # What it ran.
+
+    @functools.cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """The solver's innermost frames, from faulthandler or the exception's traceback."""
+        return frames.top(self._stack)
+
+    @functools.cached_property
+    def _stack(self) -> tuple[Frame, ...]:
+        found = frames.from_faulthandler(self.outcome.faulthandler)
+        exception = self.exception
+        return found or (frames.from_traceback(exception.traceback) if exception else ())
+
+    @property
+    def op(self) -> str | None:
+        """The Lie-group operation that was under way: the innermost frame named after one, else the case's own."""
+        called = next((frame.function for frame in frames.top(self._stack, 12) if frame.function in OPS), None)
+        named = self.outcome.input.get("op")
+        return called or (named if isinstance(named, str) else None)
+
+    @property
+    def in_lietorch(self) -> bool:
+        """Whether the innermost frames are lietorch's, or the solver is one that is built on it."""
+        own = any(_LIE_FRAMES.search(frame.file) for frame in self.frames)
+        return own or (not self.frames and bool(_LIE_SOLVERS.match(self.outcome.solver)))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the tensors were on a GPU. Without a device in the outcome the case's own counts."""
+        if self.outcome.device is not None:
+            return self.outcome.device.startswith("cuda")
+        devices = self.outcome.input.get("devices")
+        return isinstance(devices, list) and any(str(device).startswith("cuda") for device in devices)
+
+    @property
+    def gpu_index(self) -> int:
+        """0 where the number of the GPU is not known."""
+        found = re.fullmatch(r"cuda:(\d{1,3})", self.outcome.device or "")
+        return int(found[1]) if found else 0
+
+    @property
+    def side(self) -> str:
+        """Whose code runs the solve."""
+        return "Device" if self.on_gpu else "Host"
+
+    @property
+    def solving(self) -> bool:
+        """Whether the process had got as far as its imports."""
+        return self.outcome.stage not in _BEFORE_THE_SOLVE
+
+    # How it ended.
+
+    @functools.cached_property
+    def fault(self) -> str:
+        return faultclass.fault_class(self.outcome)
+
+    @property
+    def exception(self) -> ExceptionInfo | None:
+        return self.outcome.exception
+
+    @property
+    def off(self) -> bool:
+        """A result came back, is held to parity, and fails it."""
+        o = self.outcome
+        return o.kind is Kind.OK and o.judged and o.parity is not None and o.parity.get("within") is not True
+
+    def number(self, name: str) -> int:
+        """A count of the input facts; 0 where it is not known."""
+        value = self.outcome.input.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+    def known(self, name: str) -> bool:
+        return self.outcome.input.get(name) is not None
+
+    # Siblings.
+
+    def same_solver(self, *, tools: tuple[str, ...] | None = None) -> Iterator[Outcome]:
+        """The other ways in which this solver was run on this case."""
+        for other in self.siblings:
+            if other.solver == self.outcome.solver and other.key != self.outcome.key and (tools is None or other.tool in tools):
+                yield other
+
+    @property
+    def sweep(self) -> Sweep | None:
+        """The layout sweep of this case and solver, that of the same tool where there is one."""
+        mine = [it for it in self.documents.sweeps if (it.case, it.solver) == (self.outcome.case, self.outcome.solver)]
+        return next((it for it in mine if it.tool == self.outcome.how), mine[0] if mine else None)
+
+    def rungs(self, **wanted: str) -> tuple[Rung, ...]:
+        """The probe's rungs that have these values; ``device="cuda"`` fits every GPU."""
+        probe = self.documents.probe
+        return tuple(rung for rung in (probe.rungs if probe else ()) if all(_fits(rung, *pair) for pair in wanted.items()))
+
+    def command(self, *more: str) -> str:
+        """The command that repeats the outcome, with other options."""
+        base = self.outcome.repeat or f"harness replay {self.outcome.case} --solver {self.outcome.solver}"
+        return " ".join([re.sub(r" --tool \S+| --memory \S+", "", base), *more])
+
+
+def _fits(rung: Rung, name: str, value: str) -> bool:
+    has = str(getattr(rung, name))
+    return has.startswith("cuda") if (name, value) == ("device", "cuda") else has == value
+
+
+# Quotations.
+
+
+def place(outcome: Outcome, part: str) -> str:
+    return f"{outcome.case} / {outcome.solver} / {outcome.how}: {part}"
+
+
+def fact(outcome: Outcome, part: str, quote: Any) -> Fact:
+    return Fact(clip(str(quote)), place(outcome, part))
+
+
+def clip(text: str) -> str:
+    return text if len(text) <= MAX_QUOTE else text[: MAX_QUOTE - 4] + " ..."
+
+
+TEXTS = ("exception.message", "exception.traceback", "reason", "notes", "stderr", "stdout", "faulthandler")
+SAID = ("exception.message", "reason")
+"""What the process itself or the harness states, not what anyone could have printed."""
+
+
+def text_of(outcome: Outcome, part: str) -> str:
+    if part.startswith("exception."):
+        return str(getattr(outcome.exception, part.partition(".")[2])) if outcome.exception else ""
+    text = getattr(outcome, part) or ""
+    return "\n".join(text) if isinstance(text, tuple) else text
+
+
+def find_line(outcome: Outcome, pattern: re.Pattern[str], parts: tuple[str, ...] = TEXTS) -> Fact | None:
+    """The first line in these texts that the pattern is found in, quoted from where it matches."""
+    anywhere = _anywhere(pattern)
+    for part in parts:
+        text = text_of(outcome, part)
+        if anywhere.search(text) is None:  # line by line is a hundred times slower, and most rules find nothing
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            found = pattern.search(line[:4000])
+            if found:
+                start = found.start() if found.end() > MAX_QUOTE - 4 else 0
+                return Fact(clip(line[start:].strip()), place(outcome, f"{part}, line {number}"))
+    return None
+
+
+@functools.cache
+def _anywhere(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """The same for a text of many lines."""
+    return re.compile(pattern.pattern, pattern.flags | re.MULTILINE)
+
+
+def exit_facts(outcome: Outcome) -> tuple[Fact, ...]:
+    if outcome.exit is None:
+        return ()
+    code = outcome.exit.code
+    shown = f"{code} (0x{code & 0xFFFFFFFF:08X})" if abs(code) > 255 else str(code)
+    return (fact(outcome, "exit", f"{shown} {outcome.exit.name}: {outcome.exit.meaning}"),)
+
+
+def frame_facts(e: Evidence) -> tuple[Fact, ...]:
+    """The solver's innermost frames, as they stand in the text they come from."""
+    part = "faulthandler" if frames.from_faulthandler(e.outcome.faulthandler) else "exception.traceback"
+    lines = text_of(e.outcome, part).splitlines()
+    return tuple(fact(e.outcome, f"{part}, line {f.text_line}", lines[f.text_line - 1].strip()) for f in e.frames)
+
+
+def input_fact(e: Evidence, name: str) -> Fact:
+    return fact(e.outcome, f"input.{name}", dumps(e.outcome.input.get(name), indent=None))

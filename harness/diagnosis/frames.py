@@ -1,0 +1,73 @@
+"""Python stacks as faulthandler and tracebacks write them, reduced to what is the same on every machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_FAULTHANDLER = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}) in (\S[^\n]{0,199})$')
+_TRACEBACK = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}), in (\S[^\n]{0,199})$')
+_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__)\.py$")
+_NOISE = re.compile(r"(^|/)(torch|importlib|concurrent|multiprocessing)/|^<frozen |(^|/)(threading|runpy)\.py$|^<string>$")
+_TOP = 3
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One call. ``file`` as it was written, with forward slashes; ``text_line`` is its line in the text it is from, from 1."""
+
+    file: str
+    line: int
+    function: str
+    text_line: int
+
+    @property
+    def word(self) -> str:
+        """``groups.inv``: the same on every machine and in every version that did not rename it."""
+        return f"{self.file.rpartition('/')[2].removesuffix('.py')}.{self.function}"
+
+
+def from_faulthandler(text: str) -> tuple[Frame, ...]:
+    """The stack of the thread that died, or at a time-out of the thread that solves; the innermost call first."""
+    blocks = _blocks(text)
+    if not blocks:
+        return ()
+    current = [frames for title, frames in blocks if title.startswith("Current thread")]
+    solving = [frames for _, frames in blocks if any(_OURS.search(frame.file) for frame in frames)]
+    return tuple((current or solving or [frames for _, frames in blocks])[0])
+
+
+def from_traceback(text: str) -> tuple[Frame, ...]:
+    """The innermost call first. Of chained exceptions the last one's stack, which is what was raised."""
+    frames: list[Frame] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("Traceback (most recent call last)"):
+            frames = []
+        found = _TRACEBACK.match(line)
+        if found:
+            frames.append(Frame(found[1].replace("\\", "/"), int(found[2]), found[3], number))
+    return tuple(reversed(frames))
+
+
+def top(frames: tuple[Frame, ...], n: int = _TOP) -> tuple[Frame, ...]:
+    """The innermost frames that are the solver's: not the harness's, and not torch's, which differ between its versions."""
+    solver: list[Frame] = []
+    for frame in frames:
+        if _OURS.search(frame.file):
+            break
+        solver.append(frame)
+    telling = [frame for frame in solver if not _NOISE.search(frame.file)]
+    return tuple((telling or solver)[:n])
+
+
+def _blocks(text: str) -> list[tuple[str, list[Frame]]]:
+    blocks: list[tuple[str, list[Frame]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(("Current thread", "Thread 0x")):
+            blocks.append((line, []))
+        found = _FAULTHANDLER.match(line)
+        if found:
+            if not blocks:
+                blocks.append(("", []))
+            blocks[-1][1].append(Frame(found[1].replace("\\", "/"), int(found[2]), found[3], number))
+    return [(title, frames) for title, frames in blocks if frames]

@@ -1,0 +1,196 @@
+"""Rules for errors that CUDA reports by number. The number is the driver's own word; which call caused it often is not known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from harness.diagnosis.cuda_codes import CODES, MEMCHECK, Code
+from harness.diagnosis.evidence import Evidence, fact, find_line, frame_facts, input_fact
+from harness.diagnosis.rule import ENVIRONMENT, HOST, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
+from harness.outcome import Fact, Kind
+
+_GPU_ARCHITECTURE = re.compile(r"\bsm_(\d+)")
+
+
+def no_kernel_image(e: Evidence) -> Match | None:
+    """The extension holds no code for this GPU, and no PTX that the driver could compile."""
+    code = _code(e, 209)
+    if code is None:
+        return None
+    gpus = [f"sm_{number}" for number in _GPU_ARCHITECTURE.findall(str(e.documents.environment.get("gpus", "")))]
+    held = [name for audit in e.documents.audits for name in audit.architectures]
+    listed = [
+        Fact(", ".join(audit.architectures), f"{audit.source}: architectures")
+        for audit in e.documents.audits
+        if audit.architectures
+    ]
+    covered = bool(gpus and held) and any(gpu in held for gpu in gpus)
+    here = [Fact(", ".join(gpus), "run.json: environment.gpus")] if gpus else []
+    return Match(
+        ENVIRONMENT,
+        "no kernel image: the extension holds no code for this GPU's architecture, and no PTX",
+        PROVEN,
+        (*code, *listed, *here),
+        "the audit lists this GPU's architecture, or PTX (compute_NN) of an older one",
+        "harness audit FILE (the extension)",
+        'rebuild with this GPU\'s architecture and PTX: TORCH_CUDA_ARCH_LIST="12.0+PTX" for an RTX 50xx (sm_120)',
+        tuple(listed) if covered else (),
+    )
+
+
+def toolkit_newer_than_driver(e: Evidence) -> Match | None:
+    """The PTX is of a newer toolkit than the driver knows."""
+    code = _code(e, 222)
+    if code is None:
+        return None
+    about = e.documents.doctor.about(r"toolkit.*driver|driver.*toolkit") if e.documents.doctor else ()
+    bad = tuple(Fact(f"{it.name}: {it.state}: {it.detail}", it.where) for it in about if it.state in ("fail", "warn"))
+    good = tuple(Fact(f"{it.name}: {it.state}: {it.detail}", it.where) for it in about if it.state == "ok")
+    return Match(
+        ENVIRONMENT,
+        "the toolkit is newer than the driver, which does not know its PTX",
+        PROVEN,
+        (*code, *bad[:2]),
+        "the driver's CUDA version is not below the toolkit's",
+        "harness doctor",
+        "update the driver, or ship machine code (cubin: sm_NN) for this GPU instead of PTX",
+        () if bad else good,
+    )
+
+
+def empty_launch(e: Evidence) -> Match | None:
+    """An empty batch launched a grid of no blocks; nobody looked, and the error came up later."""
+    code = _code(e, 9) or _code(e, 1) or _failed_launch(e)
+    empty = next((name for name in ("n_points", "batch", "n_valid") if e.known(name) and e.outcome.input.get(name) == 0), None)
+    rungs = [rung for rung in e.rungs(batch="0", device="cuda") if rung.result in ("error", "crash")]
+    filled = [r for r in e.rungs(device="cuda", result="ok") if rungs and r.op == rungs[0].op and r.batch != "0"]
+    if code is None or not ((empty and e.outcome.input.get("kind")) or rungs):
+        return None
+    if empty == "n_points" and e.outcome.input.get("kind") == "op":  # an op case has no points
+        return None
+    return Match(
+        HOST,
+        "an empty batch launched a grid of no blocks, and the launch was not checked, so the error came up at a later call",
+        PROVEN if empty in ("n_points", "batch") or (rungs and filled) else LIKELY,
+        (*code, *([input_fact(e, empty)] if empty else []), *(Fact(r.words, r.where) for r in (*rungs[:1], *filled[:1]))),
+        "the same error with a batch of one",
+        "harness probe",
+        "return early for an empty batch, and check every launch where it is made",
+    )
+
+
+def no_device_guard(e: Evidence) -> Match | None:
+    """An illegal access on a GPU other than the first: the extension launches on whatever device is current."""
+    code = _code(e, 700)
+    if code is None or e.gpu_index == 0:
+        return None
+    first = [r for r in e.rungs(device="cuda:0", result="ok") if e.op is None or r.op == e.op]
+    second = [
+        r
+        for r in e.rungs(device=f"cuda:{e.gpu_index}")
+        if r.result in ("error", "crash", "wrong") and (e.op is None or r.op == e.op)
+    ]
+    split = [
+        (b, a)
+        for b in second
+        for a in first
+        if (a.op, a.group, a.dtype, a.batch, a.layout) == (b.op, b.group, b.dtype, b.batch, b.layout)
+    ]
+    confidence = PROVEN if split else LIKELY if e.in_lietorch else POSSIBLE
+    return Match(
+        HOST,
+        f"the extension launches on the current GPU and not on that of its tensors (cuda:{e.gpu_index}): it has no device guard",
+        confidence,
+        (
+            *code,
+            fact(e.outcome, "device", e.outcome.device),
+            *frame_facts(e),
+            *(Fact(r.words, r.where) for pair in split[:1] for r in pair),
+        ),
+        f"the same error on cuda:0, or after torch.cuda.set_device({e.gpu_index})",
+        e.command("--device cuda:0"),
+        "torch.cuda.set_device() before the tracker starts, or CUDA_VISIBLE_DEVICES; in the extension at::cuda::OptionalCUDAGuard",
+    )
+
+
+def legacy_stream(e: Evidence) -> Match | None:
+    """Results are read before the work is done: the extension launches on the legacy stream, not on the current one."""
+    late = [r for r in e.rungs(device="cuda", result="wrong") if not _default(r.stream) and (e.op is None or r.op == e.op)]
+    calm = [r for r in e.rungs(device="cuda", result="ok") if _default(r.stream)]
+    split = [
+        (b, a)
+        for b in late
+        for a in calm
+        if (a.op, a.group, a.dtype, a.batch, a.layout) == (b.op, b.group, b.dtype, b.batch, b.layout)
+    ]
+    if not split or not (e.off or e.outcome.kind is Kind.SOLVER_STATUS):
+        return None
+    return Match(
+        HOST,
+        "the extension launches on the legacy stream and not on the current one, so results are read before the work is done",
+        LIKELY,
+        tuple(Fact(r.words, r.where) for r in split[0]),
+        "the same wrong value on the default stream",
+        "harness probe",
+        "launch on at::cuda::getCurrentCUDAStream(); until then run the tracker on the default stream",
+    )
+
+
+def code_rule(entry: Code) -> Callable[[Evidence], Match | None]:
+    def match(e: Evidence) -> Match | None:
+        code = _code(e, entry.code)
+        if code is None:
+            return None
+        test = e.command(entry.test) if entry.test.startswith("--") else entry.test
+        return Match(entry.side, entry.claim, entry.confidence, (*code, *frame_facts(e)), entry.refute, test, entry.fix)
+
+    match.__doc__ = f"CUDA reported error {entry.code}: {entry.claim}."
+    return match
+
+
+def unnamed_error(e: Evidence) -> Match | None:
+    """A message speaks of CUDA, and of no error that is known."""
+    if e.outcome.kind is not Kind.CUDA_ERROR or e.outcome.cuda is None:
+        return None
+    said = find_line(e.outcome, re.compile("CUDA", re.IGNORECASE), ("exception.message", "stderr"))
+    return Match(
+        UNKNOWN,
+        f"a CUDA error that has no entry here: {e.outcome.cuda.code or 'no number was given'}",
+        NOT_KNOWN,
+        (*present(said), *frame_facts(e)),
+        "nothing is claimed that could be refuted",
+        e.command(MEMCHECK),
+        "look the error up in CUDA's documentation of cudaError",
+    )
+
+
+def _code(e: Evidence, wanted: int) -> tuple[Fact, ...] | None:
+    """The error with what was said, when it is this one."""
+    cuda = e.outcome.cuda
+    if e.outcome.kind is not Kind.CUDA_ERROR or cuda is None or cuda.code != wanted:
+        return None
+    said = find_line(e.outcome, re.compile(r"CUDA|cuda"), ("exception.message", "stderr"))
+    return (fact(e.outcome, "cuda", f"{cuda.code} {cuda.name}"), *present(said))
+
+
+def _failed_launch(e: Evidence) -> tuple[Fact, ...] | None:
+    """memcheck's record of a launch that the driver refused."""
+    for finding in e.outcome.findings:
+        if finding.get("kind") == "api-error" and re.search(r"call to cu(da)?Launch", str(finding.get("message"))):
+            return (fact(e.outcome, "findings", finding["message"]),)
+    return None
+
+
+def _default(stream: str) -> bool:
+    return stream in ("", "0") or "default" in stream.lower() or "legacy" in stream.lower()
+
+
+FIRST = (Rule("empty-launch", empty_launch),)
+RULES = (
+    Rule("no-kernel-image", no_kernel_image),
+    Rule("toolkit-newer-than-driver", toolkit_newer_than_driver),
+    Rule("no-device-guard", no_device_guard),
+    Rule("legacy-stream", legacy_stream),
+)
+LAST = (*(Rule(entry.cause, code_rule(entry)) for entry in CODES), Rule("unnamed-cuda-error", unnamed_error))
