@@ -138,6 +138,8 @@ def _read_result(file: Path) -> tuple[dict[str, Any] | None, str | None]:
             return None, "its result is not an object"
         if "status" in result and result["status"] not in _STATUSES:
             return None, f"its result has the status {result['status']!r}, which there is not"
+        if not isinstance(result.get("values", {}), dict):
+            raise TypeError("values is not an object")
         _from_result(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return None, f"its result cannot be read: {type(error).__name__}: {error}"

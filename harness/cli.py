@@ -8,14 +8,17 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import casecli, console, importcli, registry
+from harness import auditcli, casecli, console, diagnosecli, doctorcli, importcli, probecli, recordcli, registry
 from harness.errors import HarnessError
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
+from harness.outcome import MEMORY_MODES, RECORDED
 from harness.replay import Interrupted, Request, default_command, replay
-from harness.repro import repro
+from harness.repro import repro, show_specimens
 from harness.run import Run, read_run
 from harness.rundiff import diff
+from harness.specimens import Found
+from harness.sweep.files import has_fault, read_sweeps
 
 EXIT_AS_EXPECTED, EXIT_FAILURE, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -26,8 +29,23 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(casecli.app, name="case")
 app.add_typer(importcli.app, name="import")
+app.command("audit", epilog=auditcli.EXAMPLES)(auditcli.command)
+app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
+app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
+app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
+app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 
 _SOLVER = f"Solver name ({', '.join(registry.BUILTIN)}) or FILE.py:FACTORY. Repeatable; default: all built-in ones."
+_TOOL = (
+    f"Tool to run the child under: {', '.join(TOOLS)}. The first four after none are compute-sanitizer's and watch a GPU; asan "
+    "and ubsan watch native and libraries of your own on the CPU. Repeatable."
+)
+_MEMORY = (
+    f"Where tensors lie: {', '.join(MEMORY_MODES)}. pool: as in the application. exact: each window an allocation of exactly its "
+    "size, against a page that faults. poison: surrounded by NaN, which must be neither read nor written. Repeatable."
+)
+_SWEEP = "Run each case again with the same values in other layouts, and say exactly in which of them a solver faults."
+_LAYOUT = "One such layout, as a sweep names it: shift-4, strided, aligned-512,T_WCk=shift-4. Repeatable."
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
@@ -39,24 +57,30 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, even when the 
 
 @app.command("repro", epilog="Example: harness repro --out reports")
 def repro_command(out: Out = Path("reports"), jobs: Jobs = 0, fresh: Fresh = False, json: Json = False) -> None:
-    """Replay every shipped case through every solver this machine has, and write the report."""
+    """Replay every shipped case through every solver this machine has, then the specimens, and write the report."""
     with console.progress(json) as show:
-        run, page = repro(out, jobs=jobs, resume=not fresh, progress=show)
-    _end(run, page, json, rows=False)
+        run = repro(out, jobs=jobs, resume=not fresh, progress=show)
+    with console.progress(json, planted=True) as show:
+        found, page = show_specimens(run, jobs=jobs, progress=show)
+    _end(run, page, json, rows=False, found=found)
 
 
 @app.command(
     "replay",
     epilog="Examples: harness replay cases/real-fr1-desk-0-8-ray --solver torch | harness replay my-crash --solver solver.py:make "
-    "--timeout 20 | harness replay cases --solver torch --json",
+    "--timeout 20 | harness replay cases --solver torch --json | harness replay cases --solver native --memory exact --memory "
+    "poison | harness replay my-crash --solver solver.py:make --layouts",
 )
 def replay_command(
     cases: Annotated[list[Path], typer.Argument(help="Case folders, or folders of cases.")],
     solver: Annotated[list[str] | None, typer.Option(help=_SOLVER)] = None,
-    tool: Annotated[list[str] | None, typer.Option(help=f"Tool to run the child under: {', '.join(TOOLS)}. Repeatable.")] = None,
+    tool: Annotated[list[str] | None, typer.Option(help=_TOOL)] = None,
     timeout: Timeout = Limits.timeout_s,
     jobs: Jobs = 0,
     device: Device = "auto",
+    memory: Annotated[list[str] | None, typer.Option(help=_MEMORY)] = None,
+    layouts: Annotated[bool, typer.Option("--layouts", help=_SWEEP)] = False,
+    layout: Annotated[list[str] | None, typer.Option(help=_LAYOUT)] = None,
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
     out: Out = Path("reports"),
@@ -71,7 +95,10 @@ def replay_command(
         _wrong_use(f"--device {device}: must be auto, cpu, cuda or cuda:N")
     limits = Limits(timeout, memory_limit, device, fresh_interpreter)
     solvers = tuple(solver or registry.BUILTIN)
-    request = Request(tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh)
+    request = Request(
+        tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh,
+        tuple(memory or ()), tuple(layout or (RECORDED,)), layouts,
+    )  # fmt: skip
     with console.progress(json) as show:
         run = replay(request, show)
     from harness.report import write_report  # pandas and matplotlib take a second that --help should not
@@ -114,13 +141,20 @@ def compare_command(
     raise typer.Exit(EXIT_FAILURE if broken else EXIT_AS_EXPECTED)
 
 
-def _end(run: Run, page: Path, json: bool, *, rows: bool) -> NoReturn:
+def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = None) -> NoReturn:
+    sweeps = read_sweeps(run.folder)
     if json:
-        sys.stdout.write(dumps(run.to_json()) + "\n")
+        more = {} if found is None else {"specimens": [row.to_json() for row in found.rows]}
+        sys.stdout.write(dumps(run.to_json() | {"sweeps": sweeps} | more) + "\n")
     else:
         console.summary(run, rows=rows)
+        for sweep in sweeps:
+            console.out.print(console.escape(f"layouts: {sweep['solver']} on {sweep['case']} ({sweep['tool']}) {sweep['rule']}"))
+        if found is not None:
+            console.specimens(found)
         console.out.print(f"report: {page}")
-    failed = any(outcome.expected is False for outcome in run.outcomes)
+    failed = any(outcome.expected is False for outcome in run.outcomes) or (found is not None and found.failed)
+    failed = failed or any(has_fault(sweep) for sweep in sweeps)
     raise typer.Exit(EXIT_FAILURE if failed else EXIT_AS_EXPECTED)
 
 

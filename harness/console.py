@@ -14,6 +14,7 @@ from rich.table import Table
 
 from harness.outcome import Kind, Outcome
 from harness.run import Run
+from harness.specimens import Found
 
 _WIDE = None if sys.stdout.isatty() else 180  # into a file or a pipe a table need not be squeezed
 out = Console(highlight=False, soft_wrap=True, width=_WIDE)
@@ -23,18 +24,19 @@ _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[Outcome, int, int], None] | None]:
-    """A bar on stderr; anything that is no plain pose or status is written out as it happens."""
+def progress(quiet: bool, *, planted: bool = False) -> Iterator[Callable[[Outcome, int, int], None] | None]:
+    """A bar on stderr; anything that is no plain pose or status is written out as it happens, unless it was ``planted``."""
     if quiet:
         yield None
         return
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    what = TextColumn("specimens, planted on purpose" if planted else "replaying")
+    columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(outcome: Outcome, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description=escape(f"{outcome.case} x {outcome.solver}"))
-            if outcome.kind not in _COLOURS:
+            if outcome.kind not in _COLOURS and not planted:
                 bar.console.print(f"[red]{outcome.kind.value}[/] {escape(outcome.case)} x {escape(outcome.solver)}")
 
         yield show
@@ -59,6 +61,19 @@ def summary(run: Run, *, rows: bool) -> None:
     failed = sum(o.expected is False for o in run.outcomes)
     text = f"{expected} of {len(run.outcomes)} as expected, {failed} not, {len(run.outcomes) - expected - failed} not run"
     out.print(f"[{'red' if failed else 'green'}]{text}[/]")
+
+
+def specimens(found: Found) -> None:
+    """What was seen of each specimen, labelled as what it is: nothing of it is a failure of the run."""
+    out.print("\n[bold]Specimens, planted on purpose: what a fault looks like when it is found. Not part of the run above.[/]")
+    rows = []
+    for row in found.rows:
+        word = {True: "[green]ok[/]", False: "[red]NOT FOUND[/]", None: "[yellow]not run[/]"}[row.state]
+        rows.append([escape(row.name), escape(row.what), row.how, escape(row.must), escape(row.seen[:120]), word])
+    out.print(table(["specimen", "planted fault", "run under", "must be seen as", "was seen as", ""], rows))
+    for row in found.rows:
+        if row.state is False:
+            out.print(f"[red]specimen not found:[/] {escape(row.name)}: {escape(row.verdict)}\n  again: {escape(row.repeat)}")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -35,6 +35,14 @@ class ResultError(FileFieldError):
     """What a child or an earlier run left behind cannot be read."""
 
 
+class AuditError(FileFieldError):
+    """A native binary, or what is asked of it, cannot be read."""
+
+
+class SpecimenError(FileFieldError):
+    """The table of specimens cannot be read."""
+
+
 class SolverUnavailable(HarnessError):
     """A solver cannot run on this machine; the message says why and what would help."""
 

@@ -14,12 +14,15 @@ from pathlib import Path
 from harness.case import CaseDocument
 from harness.classify import classify
 from harness.jsonfile import write_json
-from harness.outcome import POOL, RECORDED, Outcome, how
+from harness.outcome import POOL, RECORDED, Kind, Outcome, how
 from harness.process import Launcher, worker_argv
 from harness.registry import SolverSpec
+from harness.sanitizer import watch
+from harness.sanitizer.tools import HOST_TOOLS, NONE, TOOLS
+from harness.sanitizer.watch import default_memory
 from harness.worker_files import JOB, STDERR, STDOUT
 
-TOOLS = ("none",)
+__all__ = ["TOOLS", "Limits", "Task", "default_memory", "run_isolated"]
 KEPT_OUTPUT_BYTES = 1 << 20
 
 
@@ -66,7 +69,7 @@ class Task:
         words = ["python", "-m", "harness", "replay", folder, "--solver", self.solver.name]
         for option, value, default in (
             ("--tool", self.tool, "none"),
-            ("--memory", self.memory, POOL),
+            ("--memory", self.memory, default_memory(self.tool)),
             ("--device", limits.device, "auto"),
             ("--timeout", limits.timeout_s, Limits.timeout_s),
             ("--memory-limit", limits.memory_limit_bytes, None),
@@ -80,18 +83,47 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     """Run one task with its files in ``folder``, which is emptied first. Never raises for anything the child does."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    try:
+        watched = watch.prepare(task.tool, task.solver, limits.device) if task.tool != NONE else None
+    except watch.ToolUnavailable as unavailable:
+        return _not_run(task, limits, str(unavailable))
+    # The runtime of ASan maps more than any limit allows.
+    memory_limit_bytes = limits.memory_limit_bytes if task.tool not in HOST_TOOLS else None
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
-        "memory_limit_bytes": limits.memory_limit_bytes, "memory": task.memory, "layout": task.layout,
+        "memory_limit_bytes": memory_limit_bytes, "memory": task.memory, "layout": task.layout, "tool": task.tool,
     }  # fmt: skip
     write_json(folder / JOB, job)
-    argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
-    ended = launcher.run(task.name, folder, argv, limits.timeout_s, limits.memory_limit_bytes)
+    if watched is not None:
+        argv: list[str] | None = watched.argv(folder, worker_argv(folder.resolve()))
+    else:
+        argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
+    environment = watched.environment(folder) if watched is not None else None
+    ended = launcher.run(task.name, folder, argv, limits.timeout_s, memory_limit_bytes, environment)
+    of_child = watch.child_end(watched, folder, ended) if watched is not None else ended
     case, solver, _ = task.key
-    outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
+    outcome = classify(folder, of_child, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
     outcome = dataclasses.replace(outcome, memory=task.memory, layout=task.layout)
+    if watched is not None:
+        outcome = watch.judged(outcome, watched, folder, ended, limits.timeout_s)
     for name, text in ((STDOUT, outcome.stdout), (STDERR, outcome.stderr)):
         if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
             (folder / name).write_text(text, encoding="utf-8")
     return outcome
+
+
+def _not_run(task: Task, limits: Limits, reason: str) -> Outcome:
+    case, solver, _ = task.key
+    return Outcome(
+        case,
+        solver,
+        task.tool,
+        Kind.UNAVAILABLE,
+        "none",
+        0.0,
+        task.repeat(limits),
+        reason=reason,
+        memory=task.memory,
+        layout=task.layout,
+    )

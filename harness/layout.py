@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from harness.errors import CaseError
 
 POISON = 0xFF
 """Fills every byte of a window that no tensor covers: NaN in each floating type, so that a stray read shows."""
+
+Allocate = Callable[[str, int, int, int], np.ndarray]
+"""(group, bytes, address modulo 512, largest element in it) -> a window of uint8, filled with what gaps are to hold."""
 
 
 def groups(specs: Mapping[str, TensorSpec]) -> dict[str, list[str]]:
@@ -28,6 +31,10 @@ def aligned_bytes(n_bytes: int, address_mod_512: int) -> np.ndarray:
     return room[skip:][:n_bytes]  # in two steps: NumPy sets an empty slice's start to 0
 
 
+def _pool(group: str, n_bytes: int, address_mod_512: int, itemsize: int) -> np.ndarray:
+    return aligned_bytes(n_bytes, address_mod_512)
+
+
 def view(window: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """The tensor as a strided view (carrier type) into its window."""
     carrier = CARRIERS[spec.dtype]
@@ -35,8 +42,8 @@ def view(window: np.ndarray, spec: TensorSpec) -> np.ndarray:
     return np.ndarray(spec.shape, carrier, buffer=window.data, offset=spec.storage_offset * spec.itemsize, strides=strides)
 
 
-def windows(case: Case) -> dict[str, np.ndarray]:
-    """Every window of a case as bytes on the host, values in place, gaps poisoned.
+def windows(case: Case, allocate: Allocate = _pool) -> dict[str, np.ndarray]:
+    """Every window of a case as bytes on the host, values in place, gaps as ``allocate`` left them: poisoned.
 
     Raises ``CaseError`` when tensors that share memory hold different values there: such a case was not recorded.
     """
@@ -45,7 +52,8 @@ def windows(case: Case) -> dict[str, np.ndarray]:
     for group, names in groups(specs).items():
         n_bytes = max(specs[name].end_byte for name in names)
         try:
-            window = aligned_bytes(n_bytes, specs[names[0]].base_mod_512)
+            itemsize = max(specs[name].itemsize for name in names)
+            window = allocate(group, n_bytes, specs[names[0]].base_mod_512, itemsize)
         except MemoryError:
             raise CaseError(case.path or case.id, f"tensors.{names[0]}", f"needs {n_bytes} bytes of memory") from None
         _place(case, names, window)
@@ -61,9 +69,9 @@ def check_overlaps(case: Case) -> None:
             _place(case, names, np.empty(max(specs[name].end_byte for name in names), dtype=np.uint8))
 
 
-def arrays(case: Case) -> dict[str, np.ndarray]:
+def arrays(case: Case, allocate: Allocate = _pool) -> dict[str, np.ndarray]:
     """Every tensor of a case as a view with the recorded strides, offset, alignment and aliasing (carrier types)."""
-    rebuilt = windows(case)
+    rebuilt = windows(case, allocate)
     specs = case.document.tensors
     return {name: view(rebuilt[group], specs[name]) for group, names in groups(specs).items() for name in names}
 

@@ -87,6 +87,41 @@ class IterationRecord:
     T_CkCf: tuple[float, ...]
 
 
+CONFIDENCES = ("proven", "likely", "possible", "unknown")
+"""How sure a diagnosis is. proven: the cause itself was observed. likely: the symptom is this cause's own and nothing known speaks
+against it, but nobody saw the cause. possible: the symptom fits, and others fit as well. unknown: no cause is named."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A quotation of evidence, and where it stands."""
+
+    quote: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A named cause. ``sentence`` begins with whose fault it is; ``refute`` would show it wrong, and ``test`` is what to run."""
+
+    cause: str
+    confidence: str
+    sentence: str
+    facts: tuple[Fact, ...]
+    refute: str
+    test: str
+    fix: str
+
+    def __post_init__(self) -> None:
+        if self.confidence not in CONFIDENCES:
+            raise ValueError(f"confidence {self.confidence!r} is none of {', '.join(CONFIDENCES)}")
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Diagnosis:
+        """Raises KeyError, TypeError or ValueError for anything ``dataclasses.asdict`` did not write."""
+        return cls(**document | {"facts": tuple(Fact(**fact) for fact in document["facts"])})
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One replay. Fields a kind needs are checked; the others are what evidence there was."""
@@ -125,6 +160,9 @@ class Outcome:
     parity: dict[str, Any] | None = None
     expected: bool | None = None
     verdict: str = ""
+    input: dict[str, Any] = field(default_factory=dict)  # what the judge saw in the case (see diagnosis.inputs)
+    diagnosis: Diagnosis | None = None  # the cause, where something went wrong
+    signature: str = ""  # the same for the same bug on any machine
 
     def __post_init__(self) -> None:
         for name in REQUIRED_PAYLOAD[self.kind]:
@@ -164,7 +202,22 @@ class Outcome:
         fields["stages"] = tuple((str(stage), float(t)) for stage, t in fields["stages"])
         fields["findings"] = tuple(fields["findings"])
         fields["notes"] = tuple(fields["notes"])
+        _check_types(fields)
+        if fields.get("diagnosis") is not None:
+            fields["diagnosis"] = Diagnosis.from_json(fields["diagnosis"])
         return cls(**fields)
+
+
+def _check_types(fields: dict[str, Any]) -> None:
+    """A run may be a stranger's. Raises TypeError naming the field."""
+    for name in ("case", "solver", "tool", "stage", "repeat", "stdout", "stderr", "faulthandler", "verdict", "signature"):
+        if not isinstance(fields.get(name, ""), str):
+            raise TypeError(f"{name} is not text")
+    for name in ("parity", "input", "values"):
+        if not isinstance(fields.get(name), dict | None):
+            raise TypeError(f"{name} is not an object")
+    if not all(isinstance(finding, dict) for finding in fields["findings"]):
+        raise TypeError("findings are not objects")
 
 
 def iteration_record(row: dict[str, Any]) -> IterationRecord:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -37,11 +38,17 @@ class Ended:
 
 
 class Launcher(Protocol):
-    """Starts jobs. ``run`` blocks until the job has ended and may be called from many threads; ``close`` ends all jobs."""
+    """Starts jobs. ``run`` blocks until the job has ended and may be called from many threads; ``close`` ends all jobs.
+
+    ``environment`` is set in the job besides what all jobs have.
+    """
 
     preloaded: bool
 
-    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended: ...
+    def run(
+        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended: ...  # fmt: skip
 
     def close(self) -> None: ...
 
@@ -118,11 +125,15 @@ class SupervisedLauncher:
         self._ready = False  # it has answered at least once
         self._alive = False  # its replies can still come; false a little before the system says that it is dead
 
-    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
-        pending = self._ask(name, folder, argv)
+    def run(
+        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:  # fmt: skip
+        more = dict(environment or {})
+        pending = self._ask(name, folder, argv, more)
         if pending.lost is not None and not self._ready and not self._closed:
             # It died of a module it was to import first. The next one imports none, so that only who needs that module dies.
-            pending = self._ask(name, folder, argv)
+            pending = self._ask(name, folder, argv, more)
         if not pending.started.is_set():
             return Ended(None, _START_LIMIT_S, lost=f"the supervisor started nothing in {_START_LIMIT_S:.0f} s; see {self._log}")
         start = time.monotonic()
@@ -136,10 +147,10 @@ class SupervisedLauncher:
         killed_by_us = pending.code == -9 or pending.code is None
         return Ended(pending.code, seconds, timed_out and killed_by_us, output_bytes if killed_by_us else None, pending.lost)
 
-    def _ask(self, name: str, folder: Path, argv: list[str] | None) -> _Pending:
+    def _ask(self, name: str, folder: Path, argv: list[str] | None, environment: dict[str, str]) -> _Pending:
         """Ask for a job and wait until it has started, or never will: preloading does not count against the job."""
         pending = _Pending()
-        self._send({"start": name, "folder": str(folder), "argv": argv}, name, pending)
+        self._send({"start": name, "folder": str(folder), "argv": argv, "environment": environment}, name, pending)
         pending.started.wait(_START_LIMIT_S)
         return pending
 
@@ -222,7 +233,10 @@ class WindowsLauncher:
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
-    def run(self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None) -> Ended:
+    def run(
+        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Ended:  # fmt: skip
         from harness.windows_job import JobObject
 
         if self._closing.is_set():
@@ -233,8 +247,8 @@ class WindowsLauncher:
             with self._lock:
                 self._jobs.add(job)
             try:
-                environment = self._environment | {START_VARIABLE: str(time.time())}
-                process = job.start(argv or worker_argv(folder), out, err, environment)
+                variables = self._environment | {START_VARIABLE: str(time.time())} | dict(environment or {})
+                process = job.start(argv or worker_argv(folder), out, err, variables)
                 ended = threading.Event()
                 threading.Thread(target=_wait_for, args=(process, ended), daemon=True).start()
                 timed_out, output_bytes = wait_within(ended, folder, limit_s, start)

@@ -16,7 +16,8 @@ import pytest
 from harness import registry
 from harness.casefile import DOCUMENT, read_case, read_document
 from harness.errors import CaseError, UsageError
-from harness.isolation import TOOLS, Limits, Task, run_isolated
+from harness.isolation import TOOLS, Limits, Task, default_memory, run_isolated
+from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import Launcher, open_launcher
 from harness.replay import ORACLE
@@ -84,7 +85,8 @@ class ReplayItem(pytest.Item):
 
     def runtest(self) -> None:
         bench = self.config.stash.setdefault(_BENCH, Bench(self.config))
-        outcome = bench.replay(Task(self.path.parent, read_document(self.path.parent), self.spec, self.tool))
+        memory = default_memory(self.tool)
+        outcome = bench.replay(Task(self.path.parent, read_document(self.path.parent), self.spec, self.tool, memory))
         self.user_properties += [("outcome", outcome.kind.value), ("status", outcome.status or ""), ("verdict", outcome.verdict)]
         for name in ("stdout", "stderr", "faulthandler"):
             if text := getattr(outcome, name):
@@ -108,6 +110,11 @@ class NotAsExpected(Exception):
 
     def __init__(self, outcome: Outcome) -> None:
         lines = [outcome.verdict, f"exit: {outcome.exit.name if outcome.exit else 'unknown'}, stage: {outcome.stage}"]
+        for finding in outcome.findings:
+            where = finding.get("where") or {}
+            lines.append(
+                f"{finding.get('kind')}: {finding.get('message')} {where.get('path') or ''}:{where.get('line') or ''}".rstrip(" :")
+            )
         if outcome.exception is not None:
             lines.append(outcome.exception.traceback)
         super().__init__("\n".join([*lines, f"again: {outcome.repeat}"]))
@@ -134,7 +141,8 @@ class Bench:
         return self._oracles[task.case_folder]
 
     def _run(self, task: Task) -> Outcome:
-        return run_isolated(task, self._limits, Path(self._folder.name) / task.name, self._launcher)
+        folder = Path(self._folder.name) / task.name
+        return with_memory(run_isolated(task, self._limits, folder, self._launcher), folder)
 
     def close(self) -> None:
         self._launcher.close()

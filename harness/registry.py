@@ -17,16 +17,23 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "cuda": ("harness.solvers:cuda", "the fused CUDA kernel, float32, built by NVRTC on first use"),
     "skip": ("harness.solvers:skip", "keeps the initial pose: the baseline that shows what no tracking costs"),
 }
+ADAPTERS: dict[str, tuple[str, str]] = {
+    "lietorch": ("harness.adapters.libraries:lietorch", "the tracker's Gauss-Newton on Princeton's lietorch, CPU or GPU"),
+    "pypose": ("harness.adapters.libraries:pypose", "the same on pypose's Sim3, CPU or GPU"),
+}
+"""Other people's, run when asked for by name: what they do on a degenerate case is theirs, and no failure of this machine."""
+TRACKER = "mast3r-slam:"
 ENTRY_POINTS = "harness.solvers"
 
 
 @dataclass(frozen=True)
 class SolverSpec:
-    """A solver as a child loads it: ``target`` is ``module:attribute`` or ``FILE.py:attribute``."""
+    """A solver as a child loads it: ``target`` is ``module:attribute`` or ``FILE.py:attribute``; its factory takes ``argument``."""
 
     name: str
     target: str
     summary: str
+    argument: str | None = None
 
     @property
     def uses_torch(self) -> bool:
@@ -39,7 +46,8 @@ class SolverSpec:
 
     def fingerprint(self) -> str:
         """Changes when the solver's source does, so that a resumed run never keeps a result of other code."""
-        return hashlib.sha256(b"\0".join([self.target.encode(), *self._sources()])).hexdigest()[:16]
+        said = [self.target.encode(), (self.argument or "").encode("utf-8", "surrogateescape")]
+        return hashlib.sha256(b"\0".join([*said, *self._sources()])).hexdigest()[:16]
 
     def _sources(self) -> list[bytes]:
         if self.is_file:
@@ -48,12 +56,16 @@ class SolverSpec:
 
         here = Path(__file__).parent
         files = [*Path(sim3solve.__file__).parent.rglob("*.[pchu]*"), *here.glob("solvers.py"), *here.glob("worker.py")]
-        return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h"}]
+        files += here.glob("adapters/*.py") if "adapters" in self.target else ()
+        if self.argument is not None:
+            files += checkout_of(Path(self.argument)).joinpath("mast3r_slam").rglob("*.py")
+            files += checkout_of(Path(self.argument)).glob("config/*.yaml")
+        return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h", ".yaml"}]
 
 
 def known() -> dict[str, SolverSpec]:
     """Every solver with a name: the built-in ones and those that installed packages register."""
-    found = {name: SolverSpec(name, target, summary) for name, (target, summary) in BUILTIN.items()}
+    found = {name: SolverSpec(name, target, summary) for name, (target, summary) in (BUILTIN | ADAPTERS).items()}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         version = entry.dist.version if entry.dist else "?"
         found.setdefault(entry.name, SolverSpec(entry.name, entry.value, f"from {entry.value} {version}"))
@@ -61,7 +73,9 @@ def known() -> dict[str, SolverSpec]:
 
 
 def resolve(name: str) -> SolverSpec:
-    """A solver NAME or ``FILE.py:FACTORY``. Raises ``UsageError`` that says what there is."""
+    """A solver NAME, ``FILE.py:FACTORY`` or ``mast3r-slam:PATH``. Raises ``UsageError`` that says what there is."""
+    if name.startswith(TRACKER):
+        return _tracker(name)
     file, colon, factory = name.rpartition(":")
     if colon and file.endswith(".py"):
         path = Path(file).expanduser().resolve()
@@ -74,5 +88,23 @@ def resolve(name: str) -> SolverSpec:
     if name not in solvers:
         near = difflib.get_close_matches(name, solvers, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--solver {name}: unknown{hint} (there are: {', '.join(sorted(solvers))}, and FILE.py:FACTORY)")
+        raise UsageError(
+            f"--solver {name}: unknown{hint} (there are: {', '.join(sorted(solvers))}, {TRACKER}PATH and FILE.py:FACTORY)"
+        )
     return solvers[name]
+
+
+def _tracker(name: str) -> SolverSpec:
+    """``mast3r-slam:CHECKOUT``, or ``mast3r-slam:CHECKOUT/config/FILE.yaml`` for the checkout's own settings."""
+    path = Path(name.removeprefix(TRACKER)).expanduser().resolve()
+    checkout = checkout_of(path)
+    if not (checkout / "mast3r_slam" / "tracker.py").is_file():
+        raise UsageError(f"--solver {name}: {checkout} is no checkout of MASt3R-SLAM, it has no mast3r_slam/tracker.py")
+    if path != checkout and not path.is_file():
+        raise UsageError(f"--solver {name}: no file {path}")
+    return SolverSpec(name, "harness.adapters.checkout:tracker", f"the tracker of {checkout}", str(path))
+
+
+def checkout_of(path: Path) -> Path:
+    """The checkout that a path means: itself, or, of a settings file, the folder over its folder ``config``."""
+    return path.parent.parent if path.suffix in (".yaml", ".yml") else path

@@ -1,4 +1,7 @@
-"""(cases x solvers x tools) -> outcomes on disk. What is finished stays finished: a run that was cut off is taken up again."""
+"""(cases x solvers x tools x memory modes x layouts) -> outcomes on disk.
+
+What is finished stays finished: a run that was cut off is taken up again.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,27 @@ import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from harness import environment, registry
 from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
 from harness.compare import TOLERANCES
 from harness.errors import HarnessError, ResultError, UsageError
-from harness.isolation import Limits, Task, run_isolated
+from harness.isolation import Limits, Task, default_memory, run_isolated
 from harness.jsonfile import write_json
-from harness.outcome import POOL, RECORDED, Kind, Outcome
+from harness.memory.evidence import with_memory
+from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
 from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
+from harness.relayout import variants
 from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
+from harness.runfolder import alive, is_alive, point_latest
+from harness.sweep.drive import sweep
+from harness.sweep.files import SWEPT
 from harness.verdict import judge
 
 ORACLE = "reference"
@@ -47,32 +53,42 @@ class Request:
     out: Path = Path("reports")
     command: str = ""
     resume: bool = True
+    memories: tuple[str, ...] = ()  # none given: what suits each tool
+    layouts: tuple[str, ...] = (RECORDED,)  # see harness.relayout
+    sweep: bool = False  # of layouts: every task is run again in many, and a rule looked for
 
 
 class Interrupted(HarnessError):
     """Ctrl-C. Everything finished is on disk."""
 
 
-def replay(request: Request, progress: Progress | None = None) -> Run:
+def replay(request: Request, progress: Progress | None = None, tasks: Sequence[Task] | None = None) -> Run:
     """Run everything that has no outcome yet, judge it against the oracle, and return the run.
 
-    Raises ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
+    ``tasks``, when given, are run in place of every case with every solver, tool and memory mode of the request. Raises
+    ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
     """
-    tasks = _plan(request)
-    oracles = {task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none", memory=POOL, layout=RECORDED) for task in tasks}
+    tasks = _plan(request) if tasks is None else tasks
+    oracles = {
+        task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none", memory=POOL, layout=RECORDED)
+        for task in tasks
+    }
     folder = _open_run(request, tasks)
     inquiry = environment.Inquiry()
-    with _alive(folder), closing(inquiry):
+    with alive(folder), closing(inquiry):
         todo = [(task, OUTCOMES) for task in tasks if not _has(folder, OUTCOMES, task)]
         asked = {task.key for task in tasks}
         for oracle in oracles.values():  # an oracle nobody asked for is run all the same, as the yardstick
             if oracle.key not in asked and not _has(folder, YARDSTICKS, oracle):
                 todo.append((oracle, YARDSTICKS))
         todo.sort(key=lambda item: (-item[0].document.n_points, item[0].solver.name != ORACLE))
-        _run_all(request, folder, todo, len(tasks), progress)
-        _judge_all(folder, tasks, oracles)
+        with _launcher(request, folder, tasks if request.sweep else [task for task, _ in todo]) as launcher:
+            total = _run_all(request, folder, launcher, todo, len(tasks), progress)
+            _judge_all(folder, tasks, oracles)
+            if request.sweep:
+                _sweep(request, folder, launcher, tasks, oracles, total, progress)
         _finish(folder, inquiry.answer())
-    _point_latest(request.out, folder)
+    point_latest(request.out, folder)
     return read_run(folder)
 
 
@@ -86,14 +102,29 @@ def _plan(request: Request) -> list[Task]:
     specs = [registry.resolve(name) for name in dict.fromkeys(request.solvers)]
     # What people know first: real frames, then scenes, then the degenerate ones.
     ordered = sorted(documents.values(), key=lambda found: ("real" not in found[1].tags, "synthetic" not in found[1].tags))
+    for memory in request.memories:
+        if memory not in MEMORY_MODES:
+            raise UsageError(f"--memory {memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
+    if EXACT in request.memories and request.sweep:
+        raise UsageError(
+            "--layouts with --memory exact: an exact allocation lies where it ends, not where a layout wants it; use poison"
+        )
+    for _, document in ordered:
+        for layout in request.layouts:
+            variants(document.tensors, layout)
     return [
-        Task(case_folder, document, spec, tool) for case_folder, document in ordered for spec in specs for tool in request.tools
+        Task(case_folder, document, spec, tool, memory, layout)
+        for case_folder, document in ordered
+        for spec in specs
+        for tool in request.tools
+        for memory in dict.fromkeys(request.memories or (POOL if request.sweep else default_memory(tool),))
+        for layout in dict.fromkeys(request.layouts)
     ]
 
 
 def _fingerprint(request: Request, tasks: Sequence[Task]) -> str:
     what = [[*task.key, task.document.model_dump_json(), task.solver.fingerprint()] for task in tasks]
-    return hashlib.sha256(json.dumps([what, dataclasses.astuple(request.limits)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([what, dataclasses.astuple(request.limits), request.sweep]).encode()).hexdigest()
 
 
 def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
@@ -105,7 +136,7 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
                 continue
             with suppress(ResultError):
                 run = read_header(file.parent)
-                if run.finished is None and run.plan.get("fingerprint") == fingerprint and not _is_alive(file.parent):
+                if run.finished is None and run.plan.get("fingerprint") == fingerprint and not is_alive(file.parent):
                     return file.parent
     now = datetime.datetime.now().astimezone()
     folder = request.out / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -155,16 +186,32 @@ def _has(folder: Path, kind: str, task: Task) -> bool:
     return True
 
 
-def _run_all(request: Request, folder: Path, todo: list[tuple[Task, str]], asked: int, progress: Progress | None) -> None:
-    if not todo:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = min(request.jobs or cores, len(todo))
-    preload = PRELOAD + (PRELOAD_TORCH if any(task.solver.uses_torch for task, _ in todo) else ())
-    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, cores // jobs))
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="task")
+@contextmanager
+def _launcher(request: Request, folder: Path, tasks: Sequence[Task]) -> Iterator[Launcher]:
+    """What starts children, for the whole run: importing torch is paid once."""
+    preload = PRELOAD + (PRELOAD_TORCH if any(task.solver.uses_torch for task in tasks) else ())
+    jobs = _jobs(request, 1 << 30 if request.sweep else len(tasks))
+    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, _cores() // jobs))
+    with closing(launcher):
+        yield launcher
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _jobs(request: Request, todo: int) -> int:
+    return max(1, min(request.jobs or _cores(), todo))
+
+
+def _run_all(
+    request: Request, folder: Path, launcher: Launcher, todo: list[tuple[Task, str]], asked: int, progress: Progress | None
+) -> int:
+    """Run what is to do, and return how many outcomes there are then. ``asked`` counts those that are there already, too."""
+    pool = ThreadPoolExecutor(_jobs(request, len(todo)), thread_name_prefix="task")
     total = asked + sum(kind == YARDSTICKS for _, kind in todo)
     done = total - len(todo)
+    pending: set[Future[Outcome]] = set()
     try:
         pending = {pool.submit(_run_one, task, kind, request.limits, folder, launcher) for task, kind in todo}
         while pending:
@@ -182,19 +229,41 @@ def _run_all(request: Request, folder: Path, todo: list[tuple[Task, str]], asked
         raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        launcher.close()
+        if pending:
+            launcher.close()
         pool.shutdown(wait=True)
+    return total
 
 
 def _run_one(task: Task, kind: str, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
-    jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / YARDSTICKS
-    outcome = run_isolated(task, limits, jobs / task.name, launcher)
+    job = (folder / JOBS if kind == OUTCOMES else folder / JOBS / kind) / task.name
+    outcome = with_memory(run_isolated(task, limits, job, launcher), job)
+    if task.layout != RECORDED:
+        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
     if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == "the run was interrupted"):
         write_outcome(folder, task.name, outcome, kind)
     return outcome
 
 
-def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task]) -> None:
+def _sweep(
+    request: Request, folder: Path, launcher: Launcher, tasks: Sequence[Task], oracles: dict[str, Task], total: int,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    """Every task again in many layouts. The outcomes are the sweep's own, beside those of the run."""
+    (folder / SWEPT).mkdir(parents=True, exist_ok=True)
+    targets = [task for task in tasks if task.layout == RECORDED]
+
+    def run(more: list[Task]) -> list[Outcome]:
+        nonlocal total
+        todo = [(task, SWEPT) for task in more if not _has(folder, SWEPT, task)]
+        total = _run_all(request, folder, launcher, todo, total + len(more), progress)
+        _judge_all(folder, more, oracles, SWEPT)
+        return [read_outcome(folder / SWEPT / f"{task.name}.json") for task in more]
+
+    sweep(folder, [(task, read_outcome(folder / OUTCOMES / f"{task.name}.json")) for task in targets], run)
+
+
+def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task], what: str = OUTCOMES) -> None:
     """Parity, expectation and verdict for every outcome, from the files alone; so it can be done again at any time."""
     by_case: dict[str, list[Task]] = {}
     for task in tasks:
@@ -204,9 +273,10 @@ def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task]) ->
         kind = YARDSTICKS if (folder / YARDSTICKS / f"{oracle.name}.json").exists() else OUTCOMES
         yardstick = read_outcome(folder / kind / f"{oracle.name}.json")
         case = read_case(mine[0].case_folder)
+        seen = {task.name: read_outcome(folder / what / f"{task.name}.json") for task in mine}
         for task in mine:
-            outcome = read_outcome(folder / OUTCOMES / f"{task.name}.json")
-            write_outcome(folder, task.name, judge(outcome, yardstick, case))
+            others = [outcome for name, outcome in seen.items() if name != task.name]
+            write_outcome(folder, task.name, judge(seen[task.name], yardstick, case, others), what)
 
 
 def _finish(folder: Path, environment_now: dict[str, Any]) -> None:
@@ -214,41 +284,6 @@ def _finish(folder: Path, environment_now: dict[str, Any]) -> None:
     document["environment"] = environment_now
     document["finished"] = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     write_json(folder / RUN_FILE, document)
-
-
-@contextmanager
-def _alive(folder: Path) -> Iterator[None]:
-    """Marks the run as being worked on by this process, so that no other takes it up."""
-    file = folder / "alive.json"
-    write_json(file, {"pid": os.getpid(), "created": psutil.Process().create_time()})
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-
-
-def _is_alive(folder: Path) -> bool:
-    try:
-        mark = json.loads((folder / "alive.json").read_text(encoding="utf-8"))
-        return bool(psutil.Process(mark["pid"]).create_time() == mark["created"])
-    except (OSError, ValueError, KeyError, psutil.Error):
-        return False
-
-
-def _point_latest(out: Path, folder: Path) -> None:
-    """``latest`` is a link to the newest run, or where links are not allowed a folder with a page that leads to it."""
-    latest = out / "latest"
-    temporary = out / f".latest.{secrets.token_hex(4)}"
-    try:
-        temporary.symlink_to(folder.name, target_is_directory=True)
-        os.replace(temporary, latest)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        if latest.is_symlink() or not latest.exists() or (latest / "index.html").exists():
-            with suppress(OSError):
-                latest.mkdir(exist_ok=True)
-                page = f'<meta http-equiv="refresh" content="0; url=../{folder.name}/index.html">'
-                (latest / "index.html").write_text(page, encoding="utf-8")
 
 
 def default_command() -> str:

@@ -26,6 +26,8 @@ RUN_FILE = "run.json"
 OUTCOMES = "outcomes"
 YARDSTICKS = "yardsticks"
 JOBS = "jobs"
+SPECIMENS = "specimens.json"
+"""What was seen of specimens: beside their own run, and beside a run that shows them."""
 _FIELDS: dict[str, Any] = {
     "run": str, "started": str, "finished": str | None, "command": str, "environment": dict, "plan": dict, "cases": dict,
 }  # fmt: skip
@@ -63,7 +65,7 @@ def read_run(folder: Path) -> Run:
 def read_header(folder: Path) -> Run:
     """What ``run.json`` alone says; ``outcomes`` is empty. Raises ``ResultError`` naming file and field."""
     file = folder / RUN_FILE
-    document = _read_object(file)
+    document = read_object(file)
     for field, kind in _FIELDS.items():
         if not isinstance(document.get(field), kind):
             raise ResultError(file, field, "missing" if field not in document else f"is not {kind}")
@@ -75,7 +77,7 @@ def read_header(folder: Path) -> Run:
 
 
 def read_outcome(file: Path) -> Outcome:
-    document = _read_object(file)
+    document = read_object(file)
     try:
         return Outcome.from_json(document)
     except (KeyError, TypeError, ValueError) as error:
@@ -86,7 +88,8 @@ def write_outcome(folder: Path, name: str, outcome: Outcome, kind: str = OUTCOME
     write_json(folder / kind / f"{name}.json", outcome.to_json())
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """Raises ``ResultError`` for anything but a JSON object."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

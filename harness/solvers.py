@@ -47,7 +47,8 @@ def load(spec: SolverSpec) -> Solver:
     """Import a solver's factory and call it. Whatever it raises is the solver's own failure."""
     module_name, _, attribute = spec.target.rpartition(":")
     module = _import_file(Path(module_name)) if spec.is_file else importlib.import_module(module_name)
-    made = getattr(module, attribute)()
+    factory = getattr(module, attribute)
+    made = factory() if spec.argument is None else factory(spec.argument)
     if isinstance(made, Solver):
         return made
     if not callable(made):

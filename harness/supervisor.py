@@ -1,7 +1,7 @@
 """The process that starts, watches and ends jobs on POSIX: forks them from preloaded imports, or executes a command.
 
-It speaks JSON lines. On stdin: ``{"start": id, "folder": ..., "argv": null | [...]}`` and ``{"kill": id}``; on
-stdout: ``{"id", "pid"}`` and ``{"id", "code"}`` with ``code`` as ``subprocess`` has it (-N for signal N).
+It speaks JSON lines. On stdin: ``{"start": id, "folder": ..., "argv": null | [...], "environment": {...}}`` and ``{"kill": id}``;
+on stdout: ``{"id", "pid"}`` and ``{"id", "code"}`` with ``code`` as ``subprocess`` has it (-N for signal N).
 
 Only this process is the parent of jobs, so it alone knows whether a process id is still theirs: nothing is killed by a stale
 number. Each job leads a session of its own; when it ends, by itself or not, all that is left of its tree is killed. When stdin
@@ -100,7 +100,7 @@ class Supervisor:
                 file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
                 os.dup2(file, descriptor)
             os.closerange(3, max(self.commands, self.replies, self.wake_read, self.wake_write, 64) + 1)
-            os.environ.update({JOB_VARIABLE: command["start"], START_VARIABLE: str(time.time())})
+            os.environ.update({JOB_VARIABLE: command["start"], START_VARIABLE: str(time.time())} | command["environment"])
             if command["argv"] is not None:
                 os.execvpe(command["argv"][0], command["argv"], os.environ)
             from harness.worker import run_job

@@ -9,30 +9,27 @@ import torch
 
 from harness.case import Case
 from harness.layout import groups, windows
+from harness.memory.arena import HostArena
+from harness.memory.device import Bytes, DeviceArena
 
 
-class _DeviceWindow:
-    """Bytes on a GPU at a chosen address modulo 512, shown to torch as a buffer of its own: storage offsets count from it."""
+def tensors(case: Case, device: torch.device, arena: HostArena | DeviceArena | None = None) -> dict[str, torch.Tensor]:
+    """Every tensor of a case with its recorded dtype, strides, offset, ``data_ptr mod 512`` and aliasing, on ``device``.
 
-    def __init__(self, data: np.ndarray, address_mod_512: int, device: torch.device) -> None:
-        n = max(len(data), 1)
-        self.room = torch.empty(n + 512, dtype=torch.uint8, device=device)
-        start = (address_mod_512 - self.room.data_ptr()) % 512
-        if len(data):
-            self.room[start : start + len(data)].copy_(torch.from_numpy(data))
-        self.__cuda_array_interface__ = {
-            "shape": (n,), "typestr": "|u1", "data": (self.room.data_ptr() + start, False), "version": 2,
-        }  # fmt: skip
-
-
-def tensors(case: Case, device: torch.device) -> dict[str, torch.Tensor]:
-    """Every tensor of a case with its recorded dtype, strides, offset, ``data_ptr mod 512`` and aliasing, on ``device``."""
+    ``arena`` gives the windows other places than a pool would; it must be of that device.
+    """
     specs = case.document.tensors
     rebuilt: dict[str, torch.Tensor] = {}
-    host_windows = windows(case)
+    if isinstance(arena, HostArena):
+        host_windows = windows(case, arena.allocate)
+    else:
+        host_windows = windows(case) if arena is None else windows(case, arena.host_window)
     for group, names in groups(specs).items():
         base_mod = specs[names[0]].base_mod_512
-        storage = _storage(host_windows[group], base_mod, device)
+        if isinstance(arena, DeviceArena):
+            storage = arena.storage(group, host_windows[group], base_mod)
+        else:
+            storage = _storage(host_windows[group], base_mod, device)
         for name in names:
             spec = specs[name]
             empty = torch.empty(0, dtype=getattr(torch, spec.dtype), device=device)
@@ -42,7 +39,11 @@ def tensors(case: Case, device: torch.device) -> dict[str, torch.Tensor]:
 
 def _storage(window: np.ndarray, base_mod: int, device: torch.device) -> Any:
     if device.type == "cuda":
-        return torch.as_tensor(_DeviceWindow(window, base_mod, device), device=device).untyped_storage()
+        room = torch.empty(max(len(window), 1) + 512, dtype=torch.uint8, device=device)
+        start = (base_mod - room.data_ptr()) % 512
+        if len(window):
+            room[start : start + len(window)].copy_(torch.from_numpy(window))
+        return torch.as_tensor(Bytes(room.data_ptr() + start, len(window), room), device=device).untyped_storage()
     if len(window) == 0:
         return torch.empty(0, dtype=torch.uint8).untyped_storage()
     return torch.frombuffer(window, dtype=torch.uint8).untyped_storage()

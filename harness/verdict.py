@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from harness.case import Case, CaseDocument
 from harness.compare import parity
+from harness.diagnosis import Evidence, diagnose, signature
+from harness.diagnosis.engine import is_wrong
+from harness.diagnosis.inputs import input_facts
+from harness.divergence import explain_trace
 from harness.outcome import Kind, Outcome
 
 
-def judge(outcome: Outcome, oracle: Outcome, case: Case) -> Outcome:
-    """The outcome with its parity, whether the case expected it, and a verdict. An outcome that did not run expects nothing."""
-    measured = parity(outcome, oracle, case)
+def judge(outcome: Outcome, oracle: Outcome, case: Case, siblings: Sequence[Outcome] = ()) -> Outcome:
+    """The outcome with its parity, whether the case expected it, a verdict, and where something is wrong its cause.
+
+    ``siblings`` are the other outcomes of the case: what a tool, another memory or another layout showed may name the cause. An
+    outcome that did not run expects nothing.
+    """
+    measured = _with_trace_cause(parity(outcome, oracle, case), outcome, oracle, case)
     expected, surprise = _expected(dataclasses.replace(outcome, parity=measured), case.document)
     sentence = describe(dataclasses.replace(outcome, parity=measured))
     if surprise:
         sentence = f"{sentence} Not expected: {surprise}."
-    return dataclasses.replace(outcome, parity=measured, expected=expected, verdict=sentence)
+    judged = dataclasses.replace(
+        outcome, parity=measured, expected=expected, verdict=sentence, input={}, diagnosis=None, signature=""
+    )
+    return _diagnosed(judged, oracle, case, tuple(siblings))
+
+
+def _with_trace_cause(measured: dict[str, Any] | None, outcome: Outcome, oracle: Outcome, case: Case) -> dict[str, Any] | None:
+    """Which wrong update leads from each pose of its trace to the next, where the trace leaves the oracle's."""
+    if measured is None or measured.get("first_divergence") is None:
+        return measured
+    told = explain_trace(case, outcome.trace, oracle)
+    return measured if told is None else measured | {"trace_cause": told}
+
+
+def _diagnosed(outcome: Outcome, oracle: Outcome, case: Case, siblings: tuple[Outcome, ...]) -> Outcome:
+    if not is_wrong(Evidence(outcome)):
+        return outcome
+    seen = dataclasses.replace(outcome, input=input_facts(case))
+    diagnosis = diagnose(Evidence(seen, siblings, oracle))
+    return dataclasses.replace(seen, diagnosis=diagnosis, signature=signature(seen))
 
 
 def _expected(outcome: Outcome, document: CaseDocument) -> tuple[bool | None, str]:
@@ -56,11 +85,14 @@ def describe(outcome: Outcome) -> str:
             return f"{who} ended in {outcome.cuda.name} ({outcome.cuda.code}): {outcome.cuda.meaning}{after}."
         case Kind.CRASHED:
             assert outcome.exit is not None
-            return f"{who} died of {outcome.exit.name} at stage {outcome.stage!r}: {outcome.exit.meaning}."
+            found = "".join(f" It {finding['message']}." for finding in outcome.findings[:1] if outcome.tool == "none")
+            return f"{who} died of {outcome.exit.name} at stage {outcome.stage!r}: {outcome.exit.meaning}.{found}"
         case Kind.TIMEOUT:
             return f"{who} was still at stage {outcome.stage!r} after {outcome.limit_s:g} s and was ended."
         case Kind.FINDINGS:
-            return f"{who}: {outcome.tool} found {len(outcome.findings)} faults."
+            by = outcome.memory if outcome.tool == "none" else outcome.tool
+            found = f"{len(outcome.findings)} fault{'' if len(outcome.findings) == 1 else 's'}"
+            return f"{who}: {by} found {found}: {_first_line(outcome.findings[0].get('message') or '')}."
         case Kind.INCONCLUSIVE | Kind.UNAVAILABLE:
             word = "could not be judged" if outcome.kind is Kind.INCONCLUSIVE else "was not run"
             return f"{who} {word}: {outcome.reason}."

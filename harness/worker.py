@@ -1,17 +1,20 @@
 """The child: one case through one solver in a process of its own, leaving files behind whatever happens to it.
 
 In its job folder it finds ``job.json`` and leaves ``journal.jsonl`` (a line per stage, written the moment it is reached),
-``faulthandler`` (Python stacks at a fatal signal or shortly before the time limit) and ``result.json`` (atomic).
+``faulthandler`` (Python stacks at a fatal signal or shortly before the time limit) and ``result.json`` (atomic). In a memory mode
+also ``memory.json`` and ``fault`` (``harness.memory``).
 """
 
 from __future__ import annotations
 
 import faulthandler
+import functools
 import json
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,12 @@ from harness.case import Case, as_float
 from harness.casefile import read_case
 from harness.errors import SolverUnavailable
 from harness.jsonfile import dumps, write_json
+from harness.memory import trials
+from harness.memory.arena import Arena, Fill, HostArena, all_nan
+from harness.outcome import EXACT, POISON, POOL, RECORDED
 from harness.registry import SolverSpec
+from harness.relayout import relayout
+from harness.sanitizer import inside
 from harness.worker_files import FAULTHANDLER, JOB, JOURNAL, RESULT, START_VARIABLE
 from sim3solve.problem import PROBLEMS, Iteration, Problem, Solution, Status
 
@@ -53,11 +61,9 @@ def run_job(folder: Path) -> int:
         faulthandler.dump_traceback_later(max(0.05, deadline - time.time() - 0.25), file=stacks)
         _limit_memory(job["memory_limit_bytes"])
         try:
-            result = _solve(job, journal)
+            result = _caught(lambda: _replay(job, folder, journal, deadline))
         except SolverUnavailable as error:
             result = {"unavailable": str(error)}
-        except BaseException as error:  # noqa: BLE001  the one place: whatever a solver raises is the outcome
-            result = {"exception": _describe(error)}
         result["judged"] = result.get("judged", True)
         write_json(folder / RESULT, result)
         journal.stage("written")
@@ -66,43 +72,78 @@ def run_job(folder: Path) -> int:
     return 0
 
 
-def _solve(job: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    solver = solvers.load(SolverSpec(**job["solver"]))
+def _caught(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return do()
+    except SolverUnavailable:
+        raise
+    except BaseException as error:  # noqa: BLE001  the one place: whatever a solver raises is the outcome
+        return {"exception": _describe(error)}
+
+
+def _replay(job: dict[str, Any], folder: Path, journal: Journal, deadline: float) -> dict[str, Any]:
+    solver = inside.load(SolverSpec(**job["solver"]), job, folder)
     journal.stage("imported")
     case = read_case(job["case"])
     if case.document.tensors_sha256 != job["tensors_sha256"]:
         raise RuntimeError("the case changed while the run was going on")
+    case = relayout(case, job.get("layout", RECORDED))
     journal.stage("loaded")
+    mode = job.get("memory", POOL)
+    if mode == POISON:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: torch's filling of what is new asks for it
     device = _device(job["device"], solver, case)
-    tensors = _arrays(case, solver, device)
-    journal.stage("context", device=device)
-    if case.document.kind == "op":
-        return _do_op(case, solver, tensors, journal) | {"device": device, "judged": solver.judged}
+    if mode == POOL:
+        tensors = _arrays(case, solver, device, inside.arena(job, case.document.tensors, device))
+        journal.stage("context", device=device)
+        return _solve(case, solver, tensors, device, journal)
+    book = trials.Book(folder, mode, case.document.tensors)
+    attempts = iter(range(1 << 30))
+
+    def attempt(arena: Arena) -> dict[str, Any]:
+        tensors = _arrays(case, solver, device, arena)
+        book.placed(arena)
+        first = next(attempts) == 0
+        journal.stage("context" if first else f"again: {arena.name}", device=device)
+        return _caught(lambda: _solve(case, solver, tensors, device, journal if first else None))
+
+    on_gpu = device.startswith("cuda")
+    make = functools.partial(_device_arena, device, mode) if on_gpu else HostArena
+    return trials.run(folder, book, attempt, make, on_gpu=on_gpu, until=deadline - job["limit_s"] / 2)
+
+
+def _solve(case: Case, solver: solvers.Solver, tensors: dict[str, Any], device: str, journal: Journal | None) -> dict[str, Any]:
+    """One solve, journalled where a journal is given. Its result as ``result.json`` has it."""
+    if journal is not None:
+        journal.stage("solving")
+    solve = _solve_op if case.document.kind == "op" else _solve_pose
+    result = solve(case, solver, tensors, journal)
+    if journal is not None:
+        journal.stage("solved")
+    return result | {"device": device, "judged": solver.judged}
+
+
+def _solve_pose(case: Case, solver: solvers.Solver, tensors: dict[str, Any], journal: Journal | None) -> dict[str, Any]:
     problem: Problem = PROBLEMS[case.document.kind](**tensors)
-    journal.stage("solving")
     start = time.perf_counter()
-    returned = solver.solve(problem, case.options, journal.iteration)
+    returned = solver.solve(problem, case.options, journal.iteration if journal is not None else lambda k, iteration: None)
     solution = _solution(returned)
     T_WCf, T_CkCf = _row(solution.T_WCf, "T_WCf"), _row(solution.T_CkCf, "T_CkCf")  # waits for the device
     seconds = time.perf_counter() - start
-    journal.stage("solved")
     return {
         "status": solution.status.value, "iterations": solution.iterations, "cost": solution.cost, "T_WCf": T_WCf, "T_CkCf": T_CkCf,
-        "trace": [vars(it) for it in solution.trace], "solve_seconds": seconds, "device": device, "judged": solver.judged,
+        "trace": [vars(it) for it in solution.trace], "solve_seconds": seconds,
         "values": solver.yardsticks(problem, case.options, solution) if solver.yardsticks else {},
     }  # fmt: skip
 
 
-def _do_op(case: Case, solver: solvers.Solver, tensors: dict[str, Any], journal: Journal) -> dict[str, Any]:
+def _solve_op(case: Case, solver: solvers.Solver, tensors: dict[str, Any], journal: Journal | None) -> dict[str, Any]:
     assert case.document.op is not None
     if solver.op is None:
         raise SolverUnavailable("it has no Lie-group operations, and the case is one")
-    journal.stage("solving")
     start = time.perf_counter()
     value = _to_numpy(solver.op(case.document.op.name, tensors)).astype(np.float64)
-    seconds = time.perf_counter() - start
-    journal.stage("solved")
-    return {"op_value": value.tolist(), "solve_seconds": seconds}
+    return {"op_value": value.tolist(), "solve_seconds": time.perf_counter() - start}
 
 
 def _device(wanted: str, solver: solvers.Solver, case: Case) -> str:
@@ -123,15 +164,23 @@ def _device(wanted: str, solver: solvers.Solver, case: Case) -> str:
     return (recorded if recorded.startswith("cuda") else "cuda:0") if has_cuda else "cpu"
 
 
-def _arrays(case: Case, solver: solvers.Solver, device: str) -> dict[str, Any]:
+def _device_arena(device: str, mode: str, name: str, *, fill: Fill = all_nan) -> Arena:
+    import torch
+
+    from harness.memory.device import DeviceArena
+
+    return DeviceArena(name, torch.device(device), mode == EXACT, fill)
+
+
+def _arrays(case: Case, solver: solvers.Solver, device: str, arena: Arena | None = None) -> dict[str, Any]:
     if solver.arrays == "torch":
         import torch
 
         from harness.torch_layout import tensors
 
-        return tensors(case, torch.device(device))
+        return tensors(case, torch.device(device), arena)  # type: ignore[arg-type]  # it is one of the two that there are
     specs = case.document.tensors
-    arrays = layout.arrays(case)
+    arrays = layout.arrays(case, arena.allocate) if isinstance(arena, HostArena) else layout.arrays(case)
     return {name: as_float(a, specs[name].dtype) if specs[name].dtype == "bfloat16" else a for name, a in arrays.items()}
 
 

@@ -5,6 +5,8 @@ JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 FAULTHANDLER = "faulthandler"
 STDOUT, STDERR = "stdout", "stderr"
+MEMORY = "memory.json"  # where a memory mode put the tensors, and what it found touched
+FAULT = "fault"  # a line per fatal access: signal, code, address, direction
 
 # Set for each child by whoever starts it.
 JOB_VARIABLE = "HARNESS_JOB"

@@ -1,4 +1,7 @@
-"""Planted CUDA faults, one solver each, for ``benchmarks/gpu.py``: ``--solver tests/cuda_faults.py:NAME`` where there is a GPU."""
+"""Planted CUDA errors that are no specimens, one solver each, for ``benchmarks/gpu.py``: ``--solver tests/cuda_faults.py:NAME``.
+
+Misaligned loads, endless kernels and other classes of faulty code are in tests/specimens.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from sim3solve.pytorch import solve
 
 KERNELS = """
 extern "C" __global__ void far_away(char* p) { p[1ull << 44] = 1; }
-extern "C" __global__ void misaligned(char* p) { *(float4*)(p + 4) = make_float4(1, 2, 3, 4); }
-extern "C" __global__ void endless(char* p) { while (*(volatile char*)p == 0) {} }
 """
 
 
@@ -43,8 +44,6 @@ def _out_of_memory() -> None:
 
 
 illegal_address = _fault(lambda: _launch("far_away"))
-misaligned = _fault(lambda: _launch("misaligned"))
-endless = _fault(lambda: _launch("endless"))
 device_assert = _fault(_device_assert)
 bad_device = _fault(lambda: torch.zeros(1, device="cuda:63"))
 out_of_memory = _fault(_out_of_memory)

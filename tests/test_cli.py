@@ -48,7 +48,7 @@ def test_a_failure_is_exit_code_1_and_is_explained(tmp_path):
     [
         (("replay", REAL, "--solver", "cude"), "unknown"),
         (("replay", "no/such/case"), "no such folder"),
-        (("replay", REAL, "--tool", "memcheck"), "unknown"),
+        (("replay", REAL, "--tool", "valgrind"), "unknown"),
         (("replay", REAL, "--device", "tpu"), "must be auto, cpu, cuda"),
         (("replay", REAL, "--timeout", "-1"), "--timeout"),
         (("replay",), "Missing argument"),

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from problem_factory import REFERENCE, outcome_of, random_case, run
+from problem_factory import REFERENCE, oracle_of, outcome_of, random_case, run, shipped
 
 from harness.case import Case, Expectation
 from harness.outcome import CudaError, ExceptionInfo, Exit, Kind, Outcome
 from harness.verdict import judge
-from sim3solve import reference
+from sim3solve import reference, reference_sim3
 from sim3solve.problem import Solution, Status
 
 CASE = random_case("ray_dist", 1)
@@ -119,3 +119,68 @@ def test_a_baseline_must_only_run() -> None:
     crashed = judge(ended(Kind.CRASHED, judged=False), ORACLE, expecting(outcomes=("CRASHED",)))
     assert crashed.expected is False
     assert "a baseline must run" in crashed.verdict
+
+
+def test_a_failure_gets_its_cause_signature_and_what_was_seen_in_the_case() -> None:
+    judged = judge(ended(Kind.CUDA_ERROR, cuda=CudaError(716, "cudaErrorMisalignedAddress", True)), ORACLE, expecting())
+    assert judged.diagnosis is not None
+    assert (judged.diagnosis.cause, judged.diagnosis.confidence) == ("misaligned", "proven")
+    assert judged.signature.startswith("cuda | 716") and judged.input["n_points"] == CASE.document.n_points
+    assert judge(judged, ORACLE, expecting()) == judged
+
+
+def test_what_went_well_gets_none() -> None:
+    for fine in (right(), ended(Kind.CRASHED)):
+        judged = judge(fine, ORACLE, expecting(outcomes=(fine.kind.value,)))
+        assert (judged.diagnosis, judged.signature, judged.input) == (None, "", {})
+
+
+def test_a_sibling_may_name_the_cause() -> None:
+    finding = {"kind": "misaligned", "kernel": "residual", "size": 16, "message": "Invalid read of size 16: misaligned"}
+    own = ended(Kind.CUDA_ERROR, cuda=CudaError(716, "cudaErrorMisalignedAddress", True))
+    tool = dataclasses.replace(ended(Kind.FINDINGS, findings=(finding,)), tool="memcheck", tool_state="findings")
+    alone, together = judge(own, ORACLE, expecting()), judge(own, ORACLE, expecting(), [own, tool])
+    assert alone.diagnosis is not None and together.diagnosis is not None
+    assert "residual" not in alone.diagnosis.sentence and "in residual" in together.diagnosis.sentence
+
+
+def test_a_right_multiplied_update_is_named_from_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    compose = reference_sim3.compose
+    with monkeypatch.context() as patch:
+        is_update = _recorder_of_updates(patch)
+        patch.setattr(reference, "compose", lambda A, B: compose(B, A) if is_update(A) else compose(A, B))
+        turned = run(REFERENCE, CASE)
+    judged = judge(dataclasses.replace(turned, solver="port", values={}), ORACLE, expecting())
+    assert judged.diagnosis is not None
+    assert judged.diagnosis.cause == "wrong-update"
+    assert judged.diagnosis.sentence.startswith("Host: right-multiplied update: ")
+
+
+def _recorder_of_updates(patch: pytest.MonkeyPatch) -> Any:
+    """Tells the results of ``exp``, which are what an update is made of, from other poses."""
+    exp, made = reference_sim3.exp, []
+
+    def remembered(delta: np.ndarray) -> np.ndarray:
+        made.append(exp(delta))
+        return made[-1]
+
+    patch.setattr(reference, "exp", remembered)
+    return lambda A: any(A is update for update in made)
+
+
+@pytest.mark.parametrize("name", ["degenerate-nan-invalid", "degenerate-inf-invalid", "degenerate-zero-invalid"])
+def test_a_solver_that_masked_points_poison_is_told_so_by_the_case(name: str) -> None:
+    nan = np.full(8, np.nan)
+    lost = outcome_of(shipped(name), Solution(Status.NON_FINITE, nan, nan, 0, float("nan")), solver="naive")
+    judged = judge(lost, oracle_of(name), shipped(name))
+    assert judged.diagnosis is not None
+    assert (judged.diagnosis.cause, judged.diagnosis.confidence) == ("poisoned-by-masked-points", "likely")
+
+
+def test_a_valid_point_that_is_not_finite_is_the_inputs_fault() -> None:
+    name = "degenerate-nan-valid"
+    document = shipped(name).document.model_copy(update={"expect": Expectation()})
+    nan = np.full(8, np.nan)
+    lost = outcome_of(shipped(name), Solution(Status.NON_FINITE, nan, nan, 0, float("nan")), solver="naive")
+    judged = judge(lost, oracle_of(name), dataclasses.replace(shipped(name), document=document))
+    assert judged.diagnosis is not None and judged.diagnosis.sentence.startswith("Input: ")

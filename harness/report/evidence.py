@@ -8,7 +8,9 @@ from typing import Any
 
 from harness.jsonfile import dumps
 from harness.outcome import STAGES, Kind, Outcome
-from harness.report.text import Clipped, clean, clip, duration, number
+from harness.report.bugs import DiagnosisView, diagnosis_view
+from harness.report.findings import FindingView, views
+from harness.report.text import Clipped, clean, clip, duration, number, shorten
 from harness.report.words import MARK_MEANINGS, MARKS, label, style, what_happened
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Parity, Tolerance, exceeds
 
@@ -48,9 +50,12 @@ class Section:
     facts: tuple[tuple[str, str], ...]
     stages: tuple[Stage, ...]
     parity_rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
+    findings: tuple[FindingView, ...]
+    findings_left_out: int
     blocks: tuple[Block, ...]
     notes: tuple[str, ...]
     repeat: str
+    diagnosis: DiagnosisView | None
 
 
 def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], tolerances: Mapping[str, Tolerance],
@@ -74,9 +79,12 @@ def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], to
         facts=tuple((name, clean(value)) for name, value in _facts(outcome, parity) if value),
         stages=_stages(outcome),
         parity_rows=_parity_rows(parity, tolerances),
+        findings=(shown := views(outcome.findings)),
+        findings_left_out=len(outcome.findings) - len(shown),
         blocks=tuple(Block(title, clip(text, limit)) for title, text in _output(outcome) if text.strip()),
         notes=tuple(clean(note) for note in outcome.notes),
         repeat=clean(outcome.repeat),
+        diagnosis=diagnosis_view(outcome),
     )
 
 
@@ -94,6 +102,7 @@ def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
     if outcome.kind is Kind.TIMEOUT:
         facts.append(("Time limit", f"{number(outcome.limit_s)} s"))
     facts.append(("Reason", outcome.reason or ""))
+    facts.append(("Tool", _watched_by(outcome)))
     if parity:
         facts.append(("Parity", parity.why if parity.within else f"out of tolerance: {parity.why}"))
     if not outcome.judged:
@@ -109,25 +118,35 @@ def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
     return facts
 
 
+def _watched_by(outcome: Outcome) -> str:
+    """The tool's version, the state its run came to, and what it watched."""
+    by = outcome.values.get("watched_by")
+    if not isinstance(by, Mapping):
+        return ""
+    launched = by.get("launched")
+    names = ", ".join(map(str, launched[:5])) if isinstance(launched, list) else ""
+    more = f" and {len(launched) - 5} more" if isinstance(launched, list) and len(launched) > 5 else ""
+    watched = f"; launched: {shorten(names, 300)}{more}" if names else ""
+    return f"{by.get('name')} {by.get('version')} ({by.get('source')}): {outcome.tool_state}{watched}"
+
+
 def exit_code(code: int) -> str:
     """Windows' codes are known by their hexadecimal form."""
     return f"{code} (0x{code & 0xFFFFFFFF:08X})" if abs(code) > 255 else str(code)
 
 
 def _output(outcome: Outcome) -> list[tuple[str, str]]:
-    findings = [(f"Finding {i} of {len(outcome.findings)}", _document(f)) for i, f in enumerate(outcome.findings, 1)]
     return [
-        *findings,
         ("Traceback", outcome.exception.traceback if outcome.exception else ""),
         ("faulthandler", outcome.faulthandler),
         ("stderr", outcome.stderr),
         ("stdout", outcome.stdout),
-        ("Values", _document(outcome.values) if outcome.values else ""),
+        ("Values", _document({name: value for name, value in outcome.values.items() if name != "watched_by"})),
     ]
 
 
 def _document(value: Mapping[str, Any]) -> str:
-    """A finding or an op's result: one ``name: value`` a line, deeper values as JSON."""
+    """An op's result: one ``name: value`` a line, deeper values as JSON."""
     return "\n".join(f"{key}: {item if isinstance(item, str) else dumps(item, indent=None)}" for key, item in value.items())
 
 

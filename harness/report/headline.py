@@ -29,14 +29,16 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run) -> Headline:
+def headline(run: Run, aside: str = "", *, missed: bool = False) -> Headline:
+    """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good."""
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
     judged = [outcome for outcome in run.outcomes if outcome.expected is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    state = "bad" if failures else "good" if judged and not unjudged and run.finished and not pending else "unsure"
-    return Headline(state, _text(tried, len(judged), failures), _asides(run, unjudged, pending), _not_run(run))
+    state = "bad" if failures or missed else "good" if judged and not unjudged and run.finished and not pending else "unsure"
+    asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
+    return Headline(state, _text(tried, len(judged), failures), asides, _not_run(run))
 
 
 def pending_tasks(run: Run) -> list[tuple[str, str, str]]:

@@ -8,11 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from harness.outcome import Outcome
+from harness.report.bugs import BugRow, bug_rows, diagnose_run
 from harness.report.evidence import Section, section
 from harness.report.figures import Figures, draw_figures
 from harness.report.headline import Headline, headline
 from harness.report.matrix import Matrix, build_matrix
+from harness.report.modes import Modes, build_modes
 from harness.report.parity_table import Baseline, OpRow, ParityRow, baselines, op_rows, parity_rows
+from harness.report.specimens import Specimens, read_specimens
+from harness.report.sweeps import Sweeps, build_sweeps
 from harness.report.text import Anchors, clean, duration, number
 from harness.report.words import KIND_MEANINGS
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Tolerance, read_parity, read_tolerances
@@ -56,7 +60,11 @@ class Page:
     took: str
     command: str
     headline: Headline
+    bugs: tuple[BugRow, ...]
+    unreadable: tuple[str, ...]
     matrix: Matrix
+    modes: Modes | None
+    sweeps: Sweeps | None
     kinds: tuple[tuple[str, str, str], ...]
     failures: tuple[Section, ...]
     others: tuple[Section, ...]
@@ -68,6 +76,7 @@ class Page:
     ops: tuple[OpRow, ...]
     baselines: tuple[Baseline, ...]
     figures: Figures
+    specimens: Specimens | None
     environment: tuple[tuple[str, str], ...]
     cases: tuple[CaseRow, ...]
     attributions: tuple[Attribution, ...]
@@ -75,7 +84,11 @@ class Page:
 
 def build_page(run: Run) -> Page:
     """Raises ``ResultError`` when a number of the run is none."""
-    anchors = Anchors()
+    diagnoses = diagnose_run(run)
+    run, anchors = diagnoses.run, Anchors()
+    specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder)
+    asides = [it.aside for it in (specimens, sweeps) if it is not None and it.aside]
+    bad = (specimens is not None and specimens.missed > 0) or (sweeps is not None and bool(sweeps.grids))
     tolerances = read_tolerances(run.plan)
     parities = [read_parity(outcome) for outcome in run.outcomes]
     case_anchors = {case: anchors.new("case", case) for case in _case_ids(run)}
@@ -101,8 +114,12 @@ def build_page(run: Run) -> Page:
         finished=clean(run.finished or ""),
         took=_took(run),
         command=clean(run.command),
-        headline=headline(run),
+        headline=headline(run, " ".join(asides), missed=bad),
+        bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
+        unreadable=diagnoses.problems,
         matrix=build_matrix(run, hrefs, case_hrefs),
+        modes=build_modes(run, hrefs),
+        sweeps=sweeps,
         kinds=_kinds(run),
         failures=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is False),
         others=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is not False),
@@ -114,6 +131,7 @@ def build_page(run: Run) -> Page:
         ops=op_rows(entries),
         baselines=baselines(entries, tolerances),
         figures=draw_figures(run, parities, tolerances, case_hrefs),
+        specimens=specimens,
         environment=tuple((clean(name), clean(value)) for name, value in _flat(run.environment)),
         cases=tuple(_case_row(case, anchor, run.cases.get(case, {})) for case, anchor in case_anchors.items()),
         attributions=_attributions(run),
