@@ -95,7 +95,7 @@ def _problem(tool: str, records: Records, log: Log, child: Child, end: Ending, l
         (end.timed_out, TIMED_OUT, _timed_out(tool, log, end)),
         (log.never_attached, NEVER_ATTACHED if child.started else TOOL_FAILED, _never_attached(tool, child, log)),
         (not log.exists, TOOL_FAILED, f"{tool} left no text" + _said(failures)),
-        (child.died_of is not None, TOOL_FAILED, f"the child died of {child.died_of} on the host, and {tool} found nothing before"),
+        (child.died_of is not None, TOOL_FAILED, _died(tool, child, records, log)),
         (
             log.summary is not None and log.summary + log.missing > known and records.exists and records.problem is None,
             TOOL_FAILED,
@@ -112,6 +112,16 @@ def _problem(tool: str, records: Records, log: Log, child: Child, end: Ending, l
         (launched is None, NOT_LAUNCHED, f"nothing says that a kernel was launched for {tool} to watch"),
     )  # fmt: skip
     return next(((word, reason) for failed, word, reason in checks if failed), (CLEAN, ""))
+
+
+def _died(tool: str, child: Child, records: Records, log: Log) -> str:
+    """With the footer in the tool's own words: that it saw the death and no error speaks for the host."""
+    footer = ""
+    if log.summary == 0 and tool != "racecheck":
+        footer = " (ERROR SUMMARY: 0 errors)"
+    elif log.summary is not None and log.summary == records.launches:
+        footer = " (its summary counts launches only)"
+    return f"the child died of {child.died_of} on the host, and {tool} found nothing before{footer}"
 
 
 def _timed_out(tool: str, log: Log, end: Ending) -> str:
