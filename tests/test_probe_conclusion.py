@@ -13,6 +13,7 @@ from harness.probe.rungs import (
     CRASH,
     ERROR,
     NOT_CLIMBED,
+    NOTHING_CAME,
     OK,
     UNAVAILABLE,
     WRONG,
@@ -61,6 +62,44 @@ def test_the_collision_is_put_on_the_cuda_path_of_every_op(exit):
     assert "-static-global-template-stub=true" in finding.fix and "harness audit" in finding.fix
     assert first_failing(results).rung == Rung("inv", "SO3", "float32", "cuda:0", 1)
     assert "alignment" not in conclusion("lietorch", results)
+
+
+def turned_round(spared=None):
+    """The linker took the launch stubs for both: kernels on host memory do nothing, and the path on the GPU is right."""
+
+    def fate(rung):
+        if (
+            rung.device == "cpu"
+            and rung.op != "Identity"
+            and rung.batch
+            and rung.dtype in ("float32", "float64")
+            and rung.op != spared
+        ):
+            return Result(rung, WRONG, float("inf"), detail=NOTHING_CAME)
+        return None
+
+    return run(fate)
+
+
+def test_the_collision_turned_round_is_put_on_the_cpu_path():
+    """As measured with a lietorch whose objects were linked in the other order."""
+    found = [f for f in findings(turned_round()) if f.first.rung.op in ("inv", "act", "retr")]
+    assert found and all("host symbol collision" in f.cause and "right on a GPU" in f.cause for f in found)
+
+
+def test_one_op_that_is_right_on_the_cpu_is_no_collision():
+    assert not any("collision" in f.cause for f in findings(turned_round(spared="act")))
+
+
+def test_an_error_after_an_empty_launch_is_put_on_the_empty_launch():
+    """CUDA 13 calls it an invalid argument; the call after the one that launched nothing may be the one that raises."""
+
+    def fate(rung):
+        if rung.device == "cuda:0" and rung.op in ("inv", "mul") and rung.batch in (0, 1) and rung.dtype == "float32":
+            return Result(rung, ERROR, detail="AcceleratorError: CUDA error: invalid argument")
+        return None
+
+    assert all("launch of 0 blocks" in f.cause for f in findings(run(fate)))
 
 
 def test_a_collision_costs_two_processes_a_call():

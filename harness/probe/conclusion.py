@@ -16,6 +16,7 @@ from harness.probe.rungs import (
     ERROR,
     GROUP_NAMES,
     NEAR_ZERO,
+    NOTHING_CAME,
     OK,
     REFUSED_DTYPES,
     UNAVAILABLE,
@@ -200,6 +201,28 @@ def _is_cuda_path(failed: Sequence[Result], results: Sequence[Result]) -> bool:
     return memory and len(tried) > 1 and dead >= tried and len(dead & fine) == len(dead)
 
 
+def _is_cpu_path(failed: Sequence[Result], results: Sequence[Result]) -> bool:
+    """Calls on the CPU do nothing at all, of every op that is not Python, and the same calls are right on a GPU."""
+    plain = [r for r in failed if r.rung.dtype not in REFUSED_DTYPES]
+    if not plain or not _all(failed, lambda rung: rung.device == "cpu") or not all(NOTHING_CAME in r.detail for r in plain):
+        return False
+    own = [r for r in results if r.rung.name not in ("Identity", "matrix") and r.rung.dtype not in REFUSED_DTYPES]
+    own = [r for r in own if not r.rung.near_zero]  # there zeros may be right
+    on_cpu = [r for r in own if r.rung.device == "cpu" and r.rung.batch]
+    silent, right = (
+        {r.rung.op for r in on_cpu if test(r)} for test in (lambda r: NOTHING_CAME in r.detail, lambda r: r.result == OK)
+    )
+    on_cuda = {(r.rung.op, r.rung.group) for r in results if r.rung.device.startswith("cuda") and r.result == OK and r.rung.batch}
+    return len(silent) > 1 and not right and {(r.rung.op, r.rung.group) for r in failed} <= on_cuda
+
+
+def _is_empty_launch(failed: Sequence[Result], results: Sequence[Result]) -> bool:
+    """An error of a launch at batch 0, or at the next call, where one that nobody looked at comes up."""
+    batches = {r.rung.batch for r in failed}
+    words = ("invalid configuration", "(9)", "invalid argument")
+    return 0 in batches and batches <= {0, 1} and any(word in failed[0].detail for word in words)
+
+
 def _only(dimension: str, value: object) -> Callable[[Sequence[Result], Sequence[Result]], bool]:
     """All failures have this value, and the same calls with another are right."""
 
@@ -217,10 +240,6 @@ def _says(*words: str) -> Callable[[Sequence[Result], Sequence[Result]], bool]:
     return lambda failed, results: any(word in failed[0].detail for word in words)
 
 
-def _both(*tests: Callable[[Sequence[Result], Sequence[Result]], bool]) -> Callable[[Sequence[Result], Sequence[Result]], bool]:
-    return lambda failed, results: all(test(failed, results) for test in tests)
-
-
 _CAUSES: tuple[tuple[Callable[[Sequence[Result], Sequence[Result]], bool], str, str], ...] = (
     (
         _is_cuda_path,
@@ -233,9 +252,13 @@ _CAUSES: tuple[tuple[Callable[[Sequence[Result], Sequence[Result]], bool], str, 
     (_says("no kernel image", "(209)"), "the extension holds no code for this GPU", "rebuild it, with TORCH_CUDA_ARCH_LIST"),
     (_says("unsupported toolchain", "(222)"), "its PTX is newer than the driver", "update the driver, or ship cubin"),
     (
-        _both(_only("batch", 0), _says("invalid configuration", "(9)")),
-        "an empty batch is a launch of 0 blocks, and nobody looked", "return early for an empty batch",
+        _is_cpu_path,
+        "the same calls are right on a GPU, so the CPU path launches kernels on host memory: a host symbol collision, in which the "
+        "linker took the launch stubs of the GPU file for the functions of the CPU file",
+        "confirm it with harness audit on the objects; rebuild with nvcc -static-global-template-stub=true, the default "
+        "from CUDA 13",
     ),
+    (_is_empty_launch, "an empty batch is a launch of 0 blocks, and nobody looked", "return early for an empty batch"),
     (
         lambda failed, results: _all(failed, lambda rung: rung.dtype in REFUSED_DTYPES) and failed[0].result == WRONG,
         "its dispatch passes over dtypes it does not know", "refuse them: default: TORCH_CHECK(false)",

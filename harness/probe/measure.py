@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from harness.probe.oracle import GROUPS, Array, matrix
-from harness.probe.rungs import ERROR, OK, REFUSED_DTYPES, WRONG, Result, Rung
+from harness.probe.rungs import ERROR, NOTHING_CAME, OK, REFUSED_DTYPES, WRONG, Result, Rung
 
 LIMITS: Mapping[str, float] = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 2e-1}
 """Largest error over max(1, |expected|): about 200 roundings of a dtype; float64 leaves room for a less careful closed form."""
@@ -71,7 +71,7 @@ def _instead(rung: Rung) -> str:
 def _how_wrong(rung: Rung, worst: float, row: int, count: int, rounded: Mapping[str, Array], empty: bool) -> str:
     amount = "NaN or infinity" if worst == np.inf else f"{worst:.2g} off"
     if empty:
-        return f"nothing but zeros or NaN came back{_instead(rung)}"
+        return f"{NOTHING_CAME}{_instead(rung)}"
     text = f"{amount} in row {row}, {count} of {rung.batch} rows over {LIMITS[rung.dtype]:g}"
     if rung.near_zero:
         a = rounded.get("a")

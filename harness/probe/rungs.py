@@ -14,6 +14,7 @@ OPERANDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )  # fmt: skip
 """Every operation and its operands: elements X and Y, a tangent a, points p."""
+NOTHING_CAME = "nothing but zeros or NaN came back"
 NEAR_ZERO = " near 0"
 NEAR_ZERO_OPS = tuple(f"{op}{NEAR_ZERO}" for op in ("exp", "log", "retr"))
 """The same with rotations and log scales of 1e-6 to 1e-2, where closed forms cancel."""
