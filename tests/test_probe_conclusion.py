@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
+import lzma
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +27,7 @@ from harness.probe.rungs import (
     ladder,
 )
 
+RECORDINGS = Path(__file__).parent / "recordings"
 LADDER = ladder(("cpu", "cuda:0"))
 SIGSEGV = dataclasses.asdict(decode(-11, windows=False))
 VIOLATION = dataclasses.asdict(decode(0xC0000005, windows=True))
@@ -85,6 +89,18 @@ def test_the_collision_turned_round_is_put_on_the_cpu_path():
     """As measured with a lietorch whose objects were linked in the other order."""
     found = [f for f in findings(turned_round()) if f.first.rung.op in ("inv", "act", "retr")]
     assert found and all("host symbol collision" in f.cause and "right on a GPU" in f.cause for f in found)
+
+
+def test_a_real_lietorch_whose_stubs_came_first_is_named():
+    """7856 calls on an NVIDIA H200, lietorch e7df865 built with weak stubs and no inlining, its GPU object linked first."""
+    kept = json.loads(lzma.decompress((RECORDINGS / "probe-lietorch-stubs-first.json.xz").read_bytes()))
+    results = []
+    for *call, result, error, detail in kept["rungs"]:
+        results.append(Result(Rung(*call), result, None if error is None else float(error), detail))
+    causes = {f.first.rung.op: f.cause for f in findings(results) if f.first.rung.device == "cpu" and f.first.rung.batch}
+    assert all("host symbol collision" in causes[op] for op in ("inv", "mul", "act", "retr", "exp", "log", "adj", "adjT"))
+    sided = [f for f in findings(results) if f.first.rung.stream == "side"]
+    assert sided and all("another stream" in f.cause for f in sided)
 
 
 def test_one_op_that_is_right_on_the_cpu_is_no_collision():
