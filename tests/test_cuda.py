@@ -16,7 +16,8 @@ from problem_factory import LARGE, REFERENCE, SHIPPED, oracle_of, random_case, r
 from harness.case import Case
 from harness.compare import exceeded, parity
 from harness.torch_layout import tensors
-from sim3solve import cuda
+from sim3solve import abi, cuda
+from sim3solve.cuda_kernels import kernels
 from sim3solve.problem import PROBLEMS, ProblemError, RayDist, Solution, Status
 
 pytestmark = [
@@ -63,6 +64,33 @@ def test_shipped_cases_end_as_the_oracle_does(name: str, cooperative: bool) -> N
 def test_random_problems_have_the_oracles_pose(kind: str, cooperative: bool, seed: int, n: int, outliers: float) -> None:
     case = random_case(kind, seed, n, outliers=outliers if n > 30 else 0.0, pixel_border=-60.0)
     assert_parity(solve(case, cooperative=cooperative), run(REFERENCE, case), case)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+@pytest.mark.parametrize("name", ["real-fr1-desk-0-8-ray", "real-fr1-rpy-4-5-calib", "degenerate-n-33"])
+def test_points_that_do_not_fit_on_chip_are_streamed(name: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU with room for so few points of a thread, on as few blocks as that leaves several for each."""
+    monkeypatch.setattr(kernels(0), "max_kept", kept)
+    monkeypatch.setattr(kernels(0), "n_multiprocessors", 8)
+    plan, case = cuda.Plan(0), shipped(name)
+    out = torch.zeros(24, device="cuda")
+    plan.launch(problem_of(case), case.options, result=out.data_ptr())
+    result = plan.wait()
+    T_WCf, T_CkCf = out[0:8].view(1, 8), out[8:16].view(1, 8)
+    assert_parity(Solution(abi.STATUSES[result.status], T_WCf, T_CkCf, result.iterations, result.cost), oracle_of(name), case)
+    plan.close()
+
+
+def test_sixteen_million_points() -> None:
+    """The same points over and over weigh alike, so every step is the same as with one of each."""
+    case = random_case("ray_dist", 7, 4096)
+    few = problem_of(case)
+    times = (1 << 24) // 4096
+    rows = {name: value.repeat(times, 1) for name, value in vars(few).items() if len(value) == 4096}
+    many = cuda.solve(RayDist(**(vars(few) | rows)), case.options)
+    one = cuda.solve(few, case.options)
+    assert (many.status, many.iterations) == (one.status, one.iterations)
+    assert torch.allclose(many.T_CkCf, one.T_CkCf, atol=1e-5)
 
 
 @PATHS
