@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ResultError
+from harness.run import read_object
 
 SWEEPS = "sweeps"
 SWEPT = "sweeps/outcomes"
@@ -27,14 +27,7 @@ def has_fault(sweep: dict[str, Any]) -> bool:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultError(file, "file", error.strerror or str(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise ResultError(file, "json", str(error)) from None
-    if not isinstance(document, dict):
-        raise ResultError(file, "json", "is not an object")
+    document = read_object(file)
     _check(file, "", document, _FIELDS)
     for i, entry in enumerate(document["layouts"]):
         _check(file, f"layouts.{i}.", entry, _LAYOUT_FIELDS)
