@@ -22,6 +22,7 @@ from harness.diagnosis import Evidence, diagnose
 from harness.diagnosis.ofrun import bugs_of, documents_of
 from harness.outcome import Kind, Outcome
 from harness.replay import Request, replay
+from harness.report.tables import frame
 from harness.run import Run, read_run
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,21 @@ def test_a_planted_fault_is_diagnosed_as_what_it_is(run: Run, fault: str) -> Non
     assert (outcome.diagnosis.cause, outcome.diagnosis.confidence) == (cause, confidence), outcome.diagnosis
     assert outcome.diagnosis.sentence.startswith(start)
     assert outcome.diagnosis.facts and outcome.signature
+
+
+@posix
+def test_the_tables_have_the_cause_of_every_failure(run: Run) -> None:
+    rows = frame(run).to_dict("records")
+    said = [(row["signature"], row["cause"], row["confidence"], row["fix"]) for row in rows]
+    failed = [outcome for outcome in run.outcomes if outcome.diagnosis is not None]
+    assert len(failed) >= len(PLANTED) - 1 and len({outcome.diagnosis.cause for outcome in failed if outcome.diagnosis}) > 3
+    for outcome, words in zip(run.outcomes, said, strict=True):
+        known = outcome.diagnosis
+        assert words == (
+            (outcome.signature, known.cause, known.confidence, known.fix)
+            if known
+            else (outcome.signature or None, None, None, None)
+        )
 
 
 @posix

@@ -181,6 +181,9 @@ def test_parquet_and_csv_hold_one_row_per_outcome(folder: Path) -> None:
     assert drift["oracle_rotation_deg"] == 2e-4 * 71.0
     assert drift["within"] is False
     assert [row["exit_code"] for row in rows if row["exit_name"] == "STATUS_ACCESS_VIOLATION"] == [3221225477]
+    causes = [(it.diagnosis.cause, it.diagnosis.confidence) if it.diagnosis else (None, None) for it in outcomes]
+    assert [(row["cause"], row["confidence"]) for row in rows] == causes
+    assert [row["signature"] for row in rows] == [it.signature or None for it in outcomes]
     frame = pd.read_csv(folder / "results.csv")
     back = pd.read_parquet(folder / "results.parquet")
     assert list(frame.columns) == list(back.columns)

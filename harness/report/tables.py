@@ -27,6 +27,7 @@ COLUMNS: dict[str, pa.DataType] = {
     **{f"{pose}_{part}": pa.float64() for pose in POSES for part in POSE},
     **dict.fromkeys(("exit_code", "cuda_code", "findings"), pa.int64()),
     **dict.fromkeys(("exit_name", "signal", "cuda_name", "exception_type", "exception_message"), pa.string()),
+    **dict.fromkeys(("signature", "cause", "confidence", "cause_sentence", "fix"), pa.string()),
     **dict.fromkeys(("reason", "verdict", "why", "device", "kind", "tags", "case_sha256", "repeat"), pa.string()),
 }
 
@@ -81,6 +82,7 @@ def _row(run: Run, outcome: Outcome) -> dict[str, Any]:
         "iterations": outcome.iterations,
         "n_points": case.get("n_points"),
         "findings": len(outcome.findings),
+        "signature": outcome.signature or None,
         "reason": outcome.reason,
         "verdict": outcome.verdict,
         "device": outcome.device,
@@ -98,6 +100,9 @@ def _row(run: Run, outcome: Outcome) -> dict[str, Any]:
         row |= {"cost_optimum": parity.cost_optimum, "iterations_oracle": parity.iterations_oracle}
         row |= {"first_divergence": parity.first_divergence}
         row |= {f"{yardstick}_{measure}": x for yardstick, errors in parity.errors.items() for measure, x in errors.items()}
+    if outcome.diagnosis:
+        said = outcome.diagnosis
+        row |= {"cause": said.cause, "confidence": said.confidence, "cause_sentence": said.sentence, "fix": said.fix}
     if outcome.exit:
         row |= {"exit_code": outcome.exit.code, "exit_name": outcome.exit.name, "signal": outcome.exit.signal}
     if outcome.cuda:
