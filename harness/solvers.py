@@ -46,7 +46,7 @@ class Solver:
 def load(spec: SolverSpec) -> Solver:
     """Import a solver's factory and call it. Whatever it raises is the solver's own failure."""
     module_name, _, attribute = spec.target.rpartition(":")
-    module = _import_file(Path(module_name)) if spec.is_file else importlib.import_module(module_name)
+    module = import_file(Path(module_name)) if spec.is_file else importlib.import_module(module_name)
     factory = getattr(module, attribute)
     made = factory() if spec.argument is None else factory(spec.argument)
     if isinstance(made, Solver):
@@ -59,7 +59,8 @@ def load(spec: SolverSpec) -> Solver:
     return Solver(made if takes_observer else lambda problem, options, observe: made(problem, options))
 
 
-def _import_file(path: Path) -> Any:
+def import_file(path: Path) -> Any:
+    """The module of a user's file, which may import what lies beside it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from sim3solve import abi, driver
-from sim3solve.problem import Calib, Options, ProblemError, RayDist
+from sim3solve.problem import Calib, Options, ProblemError, RayDist, options_for
 
 _PROBLEM = struct.Struct("<q 9q 2q 2q 3q 48s")  # abi.ProblemStruct
 DEFAULT = Options()
@@ -19,9 +19,7 @@ MAX_POINTS = (1 << 31) - 1 - (1 << 20)  # the kernels count a round of threads p
 
 
 def option_bytes(options: Options, kind: str) -> bytes:
-    if kind == "calib" and options.img_size is None:
-        raise ProblemError("img_size", "the calibrated problem needs (height, width) in pixels")
-    return bytes(abi.options_struct(options, kind))
+    return bytes(abi.options_struct(options_for(kind, options), kind))
 
 
 def is_torch(problem: RayDist) -> bool:

@@ -185,8 +185,7 @@ class Plan:
         if grid is None:
             if len(self._grids) > 1000:
                 self._grids.clear()
-            on = self.kernels
-            grid = self._grids[n, count] = on.grid(n, count)
+            grid = self._grids[n, count] = self.kernels.grid(n, count)
         return grid
 
     def _enqueue_solves(self, parameters: str, grid: Grid, stream: int) -> None:

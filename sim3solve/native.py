@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sim3solve import abi, build, compiler
-from sim3solve.problem import MASKS, Calib, Iteration, Options, ProblemError, RayDist, Solution, field_shapes
+from sim3solve.problem import MASKS, Iteration, Options, ProblemError, RayDist, Solution, field_shapes, options_for
 
 Observer = Callable[[int, Iteration], None]
 
@@ -90,9 +90,7 @@ def solve(
     ``observe(k, iteration)`` is called for each step once all are done. ``threads`` overrules ``thread_count``, ``using`` the
     library. Raises ``ProblemError`` for an input that is no floating CPU array, ``NativeUnavailable``, or MemoryError.
     """
-    options = options or Options()
-    if isinstance(problem, Calib) and options.img_size is None:
-        raise ProblemError("img_size", "the calibrated problem needs (height, width) in pixels")
+    options = options_for(problem.kind, options)
     lib = using or library()
     kind, n = problem.kind, problem.n_points
     keep_alive: list[Any] = []

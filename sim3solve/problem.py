@@ -131,6 +131,14 @@ class Calib(RayDist):
     K: Any
 
 
+def options_for(kind: str, options: Options | None) -> Options:
+    """The options to solve a kind of problem with. Raises ``ProblemError`` when they lack what it needs."""
+    options = options or Options()
+    if kind == Calib.kind and options.img_size is None:
+        raise ProblemError("img_size", "the calibrated problem needs (height, width) in pixels")
+    return options
+
+
 Problem = RayDist | Calib
 PROBLEMS: dict[str, type[RayDist]] = {"ray_dist": RayDist, "calib": Calib}
 

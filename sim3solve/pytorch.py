@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sim3solve.problem import MIN_MATCHES, MIN_PIVOT, Calib, Iteration, Options, ProblemError, RayDist, Solution, Status
+from sim3solve.problem import (
+    MIN_MATCHES,
+    MIN_PIVOT,
+    Calib,
+    Iteration,
+    Options,
+    ProblemError,
+    RayDist,
+    Solution,
+    Status,
+    options_for,
+)
 
 CHUNK = {"cpu": 1 << 15, "cuda": 1 << 20}  # points per partial sum: bounds memory whatever N is
 Observer = Callable[[int, Iteration], None]
@@ -146,7 +158,11 @@ class Linearizer:
         sigmas = [options.sigma_pixel] * 2 + [options.sigma_depth] if calib else [options.sigma_ray] * 3 + [options.sigma_dist]
         self.inv_sigma = 1 / torch.tensor(sigmas, dtype=torch.float32, device=self.device)
 
-    def normal_equations(self, T: Tensor) -> tuple[Tensor, Tensor, float, int]:
+    def transformed(self, T: Any, part: slice) -> Tensor:
+        """Some of the frame's points at a pose, by this file's maths; a library's own where that is to be tried."""
+        return act(T[None], self.Xf[part])
+
+    def normal_equations(self, T: Any) -> tuple[Tensor, Tensor, float, int]:
         """H (7,7) and g (7,) with H delta = -g, the cost 0.5 sum w r^2, and how many points count. One wait for the device."""
         total = torch.zeros(8 * 8 + 1, dtype=torch.float64, device=self.device)
         chunk = CHUNK.get(self.device.type, 1 << 20)
@@ -156,8 +172,8 @@ class Linearizer:
         S = sums[:64].view(8, 8)
         return S[:7, :7], S[:7, 7], 0.5 * float(S[7, 7]), int(sums[64])
 
-    def _partial(self, T: Tensor, part: slice) -> Tensor:
-        Y = act(T[None], self.Xf[part])
+    def _partial(self, T: Any, part: slice) -> Tensor:
+        Y = self.transformed(T, part)
         if self.K is None:
             r, J, seen = ray_dist_rows(Y, self.target[part])
         else:
@@ -178,9 +194,7 @@ def solve(problem: RayDist, options: Options | None = None, observe: Observer | 
 
     ``observe(k, iteration)`` is called after each step. Raises ``ProblemError`` when the inputs are not on one device.
     """
-    options = options or Options()
-    if isinstance(problem, Calib) and options.img_size is None:
-        raise ProblemError("img_size", "the calibrated problem needs (height, width) in pixels")
+    options = options_for(problem.kind, options)
     trace: list[Iteration] = []
     with torch.no_grad():
         status, T_WCf, T_CkCf, cost = _gauss_newton(Linearizer(problem, options), options, trace, observe)
@@ -199,10 +213,9 @@ def _gauss_newton(
     cost, old_cost = math.nan, math.inf
     for k in range(options.max_iters):
         H, g, cost, n_matches = system.normal_equations(T_CkCf)
-        failure = _check(H, g, n_matches)
-        if failure is not None:
-            return failure, no_pose, no_pose, cost
-        delta = -torch.cholesky_solve(g[:, None], torch.linalg.cholesky(H))[:, 0]
+        delta = newton_step(H, g, n_matches)
+        if isinstance(delta, Status):
+            return delta, no_pose, no_pose, cost
         T_CkCf = compose(exp(delta.float().to(system.device)), T_CkCf)
         delta_norm = float(delta.norm())
         trace.append(Iteration(cost, delta_norm, n_matches, tuple(T_CkCf.tolist())))
@@ -216,7 +229,8 @@ def _gauss_newton(
     return Status.MAX_ITERATIONS, _in_world(system.T_WCk, T_CkCf), T_CkCf, cost
 
 
-def _check(H: Tensor, g: Tensor, n_matches: int) -> Status | None:
+def newton_step(H: Tensor, g: Tensor, n_matches: int) -> Tensor | Status:
+    """delta (7,) by Cholesky, or why there is none, under the rule that every solver here has for what is not observable."""
     if n_matches < MIN_MATCHES:
         return Status.TOO_FEW_MATCHES
     if not (torch.isfinite(H).all() and torch.isfinite(g).all()):
@@ -224,7 +238,7 @@ def _check(H: Tensor, g: Tensor, n_matches: int) -> Status | None:
     L, info = torch.linalg.cholesky_ex(H)
     if int(info) != 0 or not bool((L.diagonal() ** 2 > MIN_PIVOT * H.diagonal()).all()):
         return Status.NOT_POSITIVE_DEFINITE
-    return None
+    return -torch.cholesky_solve(g[:, None], L)[:, 0]
 
 
 def _one_device(problem: RayDist) -> torch.device:

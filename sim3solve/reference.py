@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sim3solve.problem import MIN_MATCHES, MIN_PIVOT, Calib, Iteration, Options, ProblemError, RayDist, Solution, Status
+from sim3solve.problem import MIN_MATCHES, MIN_PIVOT, Calib, Iteration, Options, RayDist, Solution, Status, options_for
 from sim3solve.reference_sim3 import Array, act, compose, exp, identity, inverse, rotation, w_coefficients
 
 __all__ = [
@@ -184,7 +184,7 @@ def solve(
 
     ``start`` (8,) replaces the initial relative pose T_WCk^-1 T_WCf.
     """
-    options = _check_options(problem, options)
+    options = options_for(problem.kind, options)
     trace: list[Iteration] = []
     cost = math.nan
     try:
@@ -218,14 +218,14 @@ def optimum(problem: RayDist, options: Options | None, stopped: Solution, max_it
 
     One that is not reached in ``max_iters`` more steps has the status MAX_ITERATIONS.
     """
-    options = dataclasses.replace(_check_options(problem, options), rel_error=0.0, delta_norm=1e-8, max_iters=max_iters)
+    options = dataclasses.replace(options_for(problem.kind, options), rel_error=0.0, delta_norm=1e-8, max_iters=max_iters)
     return solve(problem, options, start=np.asarray(stopped.T_CkCf).reshape(8))
 
 
 def information(problem: RayDist, options: Options, T_CkCf: Array) -> Normal:
     """Normal equations at a relative pose (8,); H is the posterior information of the left tangent there."""
     points, _, _ = select(problem)
-    return linearize(points, np.asarray(T_CkCf, dtype=np.float64).reshape(8), _check_options(problem, options))
+    return linearize(points, np.asarray(T_CkCf, dtype=np.float64).reshape(8), options_for(problem.kind, options))
 
 
 def _pose(value: Any) -> Array:
@@ -238,10 +238,3 @@ def _pose(value: Any) -> Array:
 
 def _array(value: Any) -> Array:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-
-
-def _check_options(problem: RayDist, options: Options | None) -> Options:
-    options = options or Options()
-    if isinstance(problem, Calib) and options.img_size is None:
-        raise ProblemError("img_size", "the calibrated problem needs (height, width) in pixels")
-    return options

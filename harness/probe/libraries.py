@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ import torch
 from harness.adapters.which_lietorch import which_lietorch
 from harness.errors import SolverUnavailable
 from harness.probe.rungs import GROUP_NAMES
+from harness.solvers import import_file
 
 Operands = Mapping[str, torch.Tensor]
 
@@ -126,12 +125,7 @@ def open_library(target: str) -> Library:
     if target == "lietorch":
         return LietorchLike(*_lietorch())
     path = Path(target)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    sys.path.insert(0, str(path.parent))
-    spec.loader.exec_module(module)
+    module = import_file(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return LietorchLike(module, {"library": path.name, "folder": str(path.parent), "sha256": sha256})
 
