@@ -38,7 +38,7 @@ class SolverSpec:
     @property
     def uses_torch(self) -> bool:
         """False for those known not to import it, so that nobody waits for torch in vain."""
-        return self.name not in ("reference", "native", "skip")
+        return self.name not in ("reference", "native", "cuda", "skip")
 
     @property
     def is_file(self) -> bool:

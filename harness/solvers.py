@@ -31,12 +31,13 @@ class Solver:
     """How to call a solver.
 
     ``solve(problem, options, observe)`` gets arrays of the library named by ``arrays`` with the recorded layout, on the CPU or,
-    when ``devices`` lists it, on a GPU. ``op(name, operands)`` does a Lie-group operation. ``yardsticks(problem, options,
+    when ``devices`` lists it, on a GPU; ``cuda`` are arrays with ``__cuda_array_interface__``, or torch tensors for a case that
+    these cannot hold (``cuda_layout``). ``op(name, operands)`` does a Lie-group operation. ``yardsticks(problem, options,
     solution)`` gives what only the oracle can say. A solver with ``judged`` false claims no parity.
     """
 
     solve: Callable[[Problem, Options, Observe], Any]
-    arrays: Literal["numpy", "torch"] = "torch"
+    arrays: Literal["numpy", "torch", "cuda"] = "torch"
     devices: tuple[str, ...] = ("cpu", "cuda")
     judged: bool = True
     op: Callable[[str, Mapping[str, Any]], Any] | None = None
@@ -146,12 +147,7 @@ def native() -> Solver:
 
 
 def cuda() -> Solver:
-    try:
-        import torch  # noqa: F401  its tensors are what the solver is given
-
-        from sim3solve import cuda as gpu
-    except (ImportError, OSError) as error:  # OSError: a DLL of torch's is missing
-        raise SolverUnavailable(f"torch cannot be imported: {error}") from error
+    from sim3solve import cuda as gpu  # imports neither torch nor cuda.core
 
     def solve(problem: Problem, options: Options, observe: Observe) -> Solution:
         try:
@@ -159,7 +155,7 @@ def cuda() -> Solver:
         except gpu.Unavailable as error:
             raise SolverUnavailable(str(error)) from error
 
-    return Solver(solve, devices=("cuda",))
+    return Solver(solve, arrays="cuda", devices=("cuda",))
 
 
 def skip() -> Solver:

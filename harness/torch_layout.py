@@ -27,7 +27,8 @@ def tensors(case: Case, device: torch.device, arena: HostArena | DeviceArena | N
     for group, names in groups(specs).items():
         base_mod = specs[names[0]].base_mod_512
         if isinstance(arena, DeviceArena):
-            storage = arena.storage(group, host_windows[group], base_mod)
+            torch.zeros(1, device=device)  # makes the GPU's context, and torch's own there
+            storage = _shown(arena.place(group, host_windows[group], base_mod), device)
         else:
             storage = _storage(host_windows[group], base_mod, device)
         for name in names:
@@ -43,7 +44,11 @@ def _storage(window: np.ndarray, base_mod: int, device: torch.device) -> Any:
         start = (base_mod - room.data_ptr()) % 512
         if len(window):
             room[start : start + len(window)].copy_(torch.from_numpy(window))
-        return torch.as_tensor(Bytes(room.data_ptr() + start, len(window), room), device=device).untyped_storage()
+        return _shown(Bytes(room.data_ptr() + start, len(window), room), device)
     if len(window) == 0:
         return torch.empty(0, dtype=torch.uint8).untyped_storage()
     return torch.frombuffer(window, dtype=torch.uint8).untyped_storage()
+
+
+def _shown(window: Bytes, device: torch.device) -> Any:
+    return torch.as_tensor(window, device=device).untyped_storage()

@@ -150,36 +150,52 @@ def _device(wanted: str, solver: solvers.Solver, case: Case) -> str:
     """The device to run on: ``auto`` is a GPU where the solver can use one and the machine has one."""
     if "cuda" not in solver.devices:
         return "cpu"  # the oracle for one, which is needed whatever --device says of the others
-    import torch
-
-    has_cuda = torch.cuda.is_available()
     if wanted == "cpu" and "cpu" not in solver.devices:
         raise SolverUnavailable("it runs on a GPU only, and --device asked for the CPU")
+    count, by = _gpus(solver)
     needs_cuda = "cpu" not in solver.devices or "cuda" in case.document.requires or wanted.startswith("cuda")
-    if needs_cuda and not has_cuda:
-        raise SolverUnavailable(f"needs an NVIDIA GPU, and torch {torch.__version__} sees none here")
-    if wanted != "auto":
-        return wanted
-    recorded = next(iter(case.document.tensors.values())).device
-    return (recorded if recorded.startswith("cuda") else "cuda:0") if has_cuda else "cpu"
+    if needs_cuda and not count:
+        raise SolverUnavailable(f"needs an NVIDIA GPU, and {by} none here")
+    if wanted == "auto":
+        recorded = next(iter(case.document.tensors.values())).device
+        wanted = (recorded if recorded.startswith("cuda") else "cuda:0") if count else "cpu"
+    return "cuda:0" if wanted == "cuda" else wanted
+
+
+def _gpus(solver: solvers.Solver) -> tuple[int, str]:
+    """How many there are for this solver, and who says so."""
+    if solver.arrays == "cuda":
+        from harness.memory.device import device_count
+
+        return device_count(), "the driver shows"
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0, f"torch {torch.__version__} sees"
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2])
 
 
 def _device_arena(device: str, mode: str, name: str, *, fill: Fill = all_nan) -> Arena:
-    import torch
-
     from harness.memory.device import DeviceArena
 
-    return DeviceArena(name, torch.device(device), mode == EXACT, fill)
+    return DeviceArena(name, _index(device), mode == EXACT, fill)
 
 
 def _arrays(case: Case, solver: solvers.Solver, device: str, arena: Arena | None = None) -> dict[str, Any]:
-    if solver.arrays == "torch":
+    specs = case.document.tensors
+    if solver.arrays == "cuda":
+        from harness import cuda_layout
+
+        if cuda_layout.can_hold(specs):
+            return cuda_layout.arrays(case, _index(device), arena)  # type: ignore[arg-type]  # on a GPU it is of a GPU
+    if solver.arrays != "numpy":
         import torch
 
         from harness.torch_layout import tensors
 
         return tensors(case, torch.device(device), arena)  # type: ignore[arg-type]  # it is one of the two that there are
-    specs = case.document.tensors
     arrays = layout.arrays(case, arena.allocate) if isinstance(arena, HostArena) else layout.arrays(case)
     return {name: as_float(a, specs[name].dtype) if specs[name].dtype == "bfloat16" else a for name, a in arrays.items()}
 

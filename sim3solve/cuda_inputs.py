@@ -114,7 +114,7 @@ def _other_words(problem: RayDist) -> list[int]:
             strides = (shape[1] * item, item)
         elif any(step % item for step in strides):
             raise ProblemError(name, f"has strides of {strides} bytes; they must be multiples of {item}")
-        if name in ("T_WCf", "T_WCk", "K") and strides[1] != item:
+        if name in ("T_WCf", "T_WCk", "K") and (strides[1] != item or (name == "K" and strides[0] != 3 * item)):
             raise ProblemError(name, "must be contiguous")
         if interface.get("stream") not in (None, 1):
             driver.call("cuStreamSynchronize", interface["stream"])

@@ -41,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemFreeHost": (_P,),
     "cuMemsetD8_v2": (_P, ctypes.c_ubyte, _SIZE),
     "cuMemcpyDtoH_v2": (_P, _P, _SIZE),
+    "cuMemcpyHtoD_v2": (_P, _P, _SIZE),
     "cuMemcpyHtoDAsync_v2": (_P, _P, _SIZE, _P),
     "cuPointerGetAttribute": (_P, _I, _P),
     "cuStreamSynchronize": (_P,),

@@ -13,7 +13,7 @@ from harness.solvers import Solver
 from sim3solve.pytorch import solve
 
 KERNELS = """
-extern "C" __global__ void load_16(const float4* at, float* out) { *out = at->x; }
+extern "C" __global__ void load_16(const float4* at, float* out) { float4 x = *at; *out = x.x + x.y + x.z + x.w; }
 extern "C" __global__ void load(const float* at, float* out) { *out = *at; }
 extern "C" __global__ void store(float* at, float* out) { *at = *out + 1.5f; }
 """

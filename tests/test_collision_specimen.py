@@ -95,7 +95,7 @@ def test_the_cuda_pair_dies_and_is_cured_on_a_gpu() -> None:
 
 
 def _on_gpu(*words: str) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     argv = [sys.executable, str(COLLISION / "on_gpu.py"), *words]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=280, env=environment)
     assert done.returncode == 0 and done.stdout.rstrip().endswith("all as it must be"), done.stdout + done.stderr

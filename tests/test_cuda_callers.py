@@ -144,11 +144,9 @@ def test_tags_that_run_out_start_again() -> None:
 
     expected = solve()
     with driver.Current(kernels(0).context):
-        copy = driver.library().cuMemcpyHtoD_v2
-        copy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
         near_the_end = ctypes.c_uint32((1 << 23) - 6)
         torch.cuda.synchronize()
-        driver.check(copy(plan._device["exchange"], ctypes.addressof(near_the_end), 4))
+        driver.call("cuMemcpyHtoD_v2", plan._device["exchange"], ctypes.addressof(near_the_end), 4)
     assert [solve() for _ in range(20)] == [expected] * 20
     torch.cuda.synchronize()
     tag = ctypes.c_uint32()

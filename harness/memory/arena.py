@@ -42,7 +42,7 @@ class Room:
     """
 
     group: str
-    memory: Any  # uint8, of NumPy or torch
+    memory: Any  # uint8 of NumPy, or a DeviceMemory
     address: int
     start: int
     n_bytes: int
@@ -59,7 +59,7 @@ class Room:
 
     def bytes(self) -> np.ndarray:
         """What it holds now, on the host."""
-        return self.memory if isinstance(self.memory, np.ndarray) else self.memory.cpu().numpy()
+        return self.memory if isinstance(self.memory, np.ndarray) else self.memory.on_host()
 
 
 class Arena(Protocol):

@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import re
 import sys
+import threading
 from pathlib import Path
 
 import torch
@@ -13,11 +14,11 @@ from gpu_launch import blocks_for, compile_cubin, launch, ready
 
 from harness.errors import SolverUnavailable
 from harness.solvers import Solver
-from sim3solve import cuda, pytorch
+from sim3solve import cuda, driver, pytorch
 from sim3solve.cuda_kernels import kernels
 from sim3solve.problem import Options, Problem, Solution
 
-LATE_NS = 1_000_000_000  # long enough that other processes on the same GPU cannot make the mistake come out right
+LATE_S = 1.0  # the latest that the points come, for those who wait for them
 STALE = 0.9  # the previous frame's points, as it were: this one's, seen from nearer
 
 
@@ -45,7 +46,7 @@ def no_blocks() -> Solver:
 
 
 def legacy_stream() -> Solver:
-    """The points come from another stream, a second late; the solve is on the legacy stream, which does not wait for that one."""
+    """The points come from another stream, which waits for the host; the solve is on the legacy stream, which does not wait."""
     ready()
 
     def solve(problem: Problem, options: Options, observe) -> Solution:
@@ -53,13 +54,30 @@ def legacy_stream() -> Solver:
         fresh = problem.Xf.contiguous()
         cuda.solve(dataclasses.replace(problem, Xf=points), options)  # the previous frame; what a first solve makes is made now
         producer = torch.cuda.Stream()
+        came = torch.zeros(1, dtype=torch.int32).pin_memory()
+        at_the_latest = threading.Timer(LATE_S, came.fill_, (1,))
         torch.cuda.synchronize()
-        launch("wait", 1, 1, ctypes.c_uint64(LATE_NS), stream=producer.cuda_stream)
-        launch("copy", blocks_for(fresh.numel()), 256, fresh, points, fresh.numel(), stream=producer.cuda_stream)
-        # torch.cuda.current_stream().wait_stream(producer) is missing here.
-        return cuda.solve(dataclasses.replace(problem, Xf=points), options)
+        at_the_latest.start()
+        try:
+            # Not a kernel that spins: while one is resident a cooperative launch may wait, and the mistake would come out right.
+            _wait_for_one(producer.cuda_stream, came)
+            launch("copy", blocks_for(fresh.numel()), 256, fresh, points, fresh.numel(), stream=producer.cuda_stream)
+            # torch.cuda.current_stream().wait_stream(producer) is missing here.
+            return cuda.solve(dataclasses.replace(problem, Xf=points), options)
+        finally:
+            at_the_latest.cancel()
+            came.fill_(1)
+            producer.synchronize()
 
     return Solver(solve, devices=("cuda",))
+
+
+def _wait_for_one(stream: int, word: torch.Tensor) -> None:
+    """What is enqueued on ``stream`` from here on waits until ``word``, int32 in pinned memory, is 1 or more."""
+    wait = driver.library().cuStreamWaitValue32_v2
+    wait.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint)
+    with driver.Current(kernels(0).context):
+        driver.check(wait(stream, word.data_ptr(), 1, 0))  # 0: CU_STREAM_WAIT_VALUE_GEQ
 
 
 def wrong_device() -> Solver:

@@ -41,18 +41,16 @@ extern "C" __global__ void specimen_missing_barrier(const float* from, float* to
         to[3 * (first + threadIdx.x) + c] = tile[3 * threadIdx.x + c];
 }
 
-// Threads that have no number to copy clear the padding, and never come to the barrier the others wait at. The first 8 are among
-// them, so that a warp is split whatever `count` is: a whole warp that leaves early counts as having arrived.
+// Only threads that have a number to copy wait at the barrier. The first 8 have none, so that a warp is split whatever `count` is,
+// and they are still there while the others wait: threads that have left count as having arrived.
 extern "C" __global__ void specimen_divergent_barrier(const float* from, float* padded, int count) {
     __shared__ float tile[160];
     int at = blockIdx.x * blockDim.x + threadIdx.x, i = at - 8;
-    if (i >= 0 && i < count) {
-        tile[threadIdx.x] = from[i];
+    bool has = i >= 0 && i < count;
+    tile[threadIdx.x] = has ? from[i] : 0;
+    if (has)
         __syncthreads();
-        padded[at] = tile[threadIdx.x];
-    } else {
-        padded[at] = 0;
-    }
+    padded[at] = tile[threadIdx.x];
 }
 
 // The warp reduction of textbooks before 2017: volatile, and no __syncwarp(), as if 32 threads still moved in step.
@@ -103,12 +101,4 @@ extern "C" __global__ void specimen_copy(const float* from, float* to, int count
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < count)
         to[i] = from[i];
-}
-
-extern "C" __global__ void specimen_wait(unsigned long long wait_ns) {
-    unsigned long long start, now;
-    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start));
-    do
-        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-    while (now - start < wait_ns);
 }
