@@ -91,7 +91,7 @@ def run(folder: Path, book: Book, attempt: Attempt, make: Callable[..., Arena], 
 
 def _exact(folder: Path, book: Book, attempt: Attempt, make: Callable[..., Arena], on_gpu: bool) -> dict[str, Any]:
     if on_gpu:
-        arena = make("on a GPU")
+        arena = make("its tensors in allocations of their own")
         result = attempt(arena)
         book.looked_at(arena)
         return result
