@@ -46,6 +46,10 @@ _MEMORY = (
 )
 _SWEEP = "Run each case again with the same values in other layouts, and say exactly in which of them a solver faults."
 _LAYOUT = "One such layout, as a sweep names it: shift-4, strided, aligned-512,T_WCk=shift-4. Repeatable."
+_BATCH = (
+    "Tasks that share a process, one after the other; whatever goes wrong in one is run again alone. 1: each alone; 0: up to 16 "
+    "under a tool, which takes seconds to start, and each alone without one."
+)
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
@@ -83,6 +87,7 @@ def replay_command(
     layout: Annotated[list[str] | None, typer.Option(help=_LAYOUT)] = None,
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
+    batch: Annotated[int, typer.Option(min=0, help=_BATCH)] = 0,
     out: Out = Path("reports"),
     fresh: Fresh = False,
     json: Json = False,
@@ -97,7 +102,7 @@ def replay_command(
     solvers = tuple(solver or registry.BUILTIN)
     request = Request(
         tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh,
-        tuple(memory or ()), tuple(layout or (RECORDED,)), layouts,
+        tuple(memory or ()), tuple(layout or (RECORDED,)), layouts, batch,
     )  # fmt: skip
     with console.progress(json) as show:
         run = replay(request, show)

@@ -15,7 +15,7 @@ from harness.case import CaseDocument
 from harness.classify import classify
 from harness.jsonfile import write_json
 from harness.outcome import POOL, RECORDED, Kind, Outcome, how
-from harness.process import Launcher, worker_argv
+from harness.process import Ended, Launcher, worker_argv
 from harness.registry import SolverSpec
 from harness.sanitizer import watch
 from harness.sanitizer.tools import HOST_TOOLS, NONE, TOOLS
@@ -81,36 +81,56 @@ class Task:
 
 def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
     """Run one task with its files in ``folder``, which is emptied first. Never raises for anything the child does."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        watched = watch.prepare(task.tool, task.solver, limits.device) if task.tool != NONE else None
-    except watch.ToolUnavailable as unavailable:
-        return _not_run(task, limits, str(unavailable))
-    # The runtime of ASan maps more than any limit allows.
-    memory_limit_bytes = limits.memory_limit_bytes if task.tool not in HOST_TOOLS else None
-    job = {
-        "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
-        "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
-        "memory_limit_bytes": memory_limit_bytes, "memory": task.memory, "layout": task.layout, "tool": task.tool,
-    }  # fmt: skip
-    write_json(folder / JOB, job)
+    watched = watch_for(task, limits)
+    if isinstance(watched, Outcome):
+        return watched
+    write_job(task, limits, folder)
     if watched is not None:
         argv: list[str] | None = watched.argv(folder, worker_argv(folder.resolve()))
     else:
         argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
     environment = watched.environment(folder) if watched is not None else None
-    ended = launcher.run(task.name, folder, argv, limits.timeout_s, memory_limit_bytes, environment)
+    ended = launcher.run(task.name, folder, argv, limits.timeout_s, memory_limit(task, limits), environment)
     of_child = watch.child_end(watched, folder, ended) if watched is not None else ended
-    case, solver, _ = task.key
-    outcome = classify(folder, of_child, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
-    outcome = dataclasses.replace(outcome, memory=task.memory, layout=task.layout)
+    outcome = outcome_of(task, limits, folder, of_child)
     if watched is not None:
         outcome = watch.judged(outcome, watched, folder, ended, limits.timeout_s)
     for name, text in ((STDOUT, outcome.stdout), (STDERR, outcome.stderr)):
         if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
             (folder / name).write_text(text, encoding="utf-8")
     return outcome
+
+
+def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
+    """What to start its child under, None for nothing; or why it cannot be run."""
+    try:
+        return watch.prepare(task.tool, task.solver, limits.device) if task.tool != NONE else None
+    except watch.ToolUnavailable as unavailable:
+        return _not_run(task, limits, str(unavailable))
+
+
+def write_job(task: Task, limits: Limits, folder: Path) -> None:
+    """What the child is to do, in a folder that is emptied first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = {
+        "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
+        "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
+        "memory_limit_bytes": memory_limit(task, limits), "memory": task.memory, "layout": task.layout, "tool": task.tool,
+    }  # fmt: skip
+    write_json(folder / JOB, job)
+
+
+def memory_limit(task: Task, limits: Limits) -> int | None:
+    """The runtime of ASan maps more than any limit allows."""
+    return limits.memory_limit_bytes if task.tool not in HOST_TOOLS else None
+
+
+def outcome_of(task: Task, limits: Limits, folder: Path, ended: Ended) -> Outcome:
+    """What the child left in ``folder`` makes of how it ended."""
+    case, solver, _ = task.key
+    outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
+    return dataclasses.replace(outcome, memory=task.memory, layout=task.layout)
 
 
 def _not_run(task: Task, limits: Limits, reason: str) -> Outcome:

@@ -18,14 +18,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from harness import environment, registry
+from harness.batch import deal, run_batch
 from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
 from harness.compare import TOLERANCES
 from harness.errors import HarnessError, ResultError, UsageError
-from harness.isolation import Limits, Task, default_memory, run_isolated
+from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
@@ -56,6 +58,7 @@ class Request:
     memories: tuple[str, ...] = ()  # none given: what suits each tool
     layouts: tuple[str, ...] = (RECORDED,)  # see harness.relayout
     sweep: bool = False  # of layouts: every task is run again in many, and a rule looked for
+    batch: int = 0  # tasks in one process, one after the other; 0 for what suits: several under a tool, else each alone
 
 
 class Interrupted(HarnessError):
@@ -211,17 +214,20 @@ def _run_all(
     pool = ThreadPoolExecutor(_jobs(request, len(todo)), thread_name_prefix="task")
     total = asked + sum(kind == YARDSTICKS for _, kind in todo)
     done = total - len(todo)
-    pending: set[Future[Outcome]] = set()
+    pending: set[Future[None]] = set()
     try:
-        pending = {pool.submit(_run_one, task, kind, request.limits, folder, launcher) for task, kind in todo}
-        while pending:
+        told: SimpleQueue[Outcome] = SimpleQueue()
+        batches = deal(todo, request.batch, _jobs(request, len(todo)))
+        pending = {pool.submit(_run_together, *batch, request.limits, folder, launcher, told.put) for batch in batches}
+        while pending or not told.empty():
             finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in finished:
+                future.result()
+            while not told.empty():
                 done += 1
+                outcome = told.get()
                 if progress is not None:
-                    progress(future.result(), done, total)
-                else:
-                    future.result()
+                    progress(outcome, done, total)
     except OSError as error:  # what a child does is an outcome; this is our own disk
         reason = f"{error.filename or folder}: {error.strerror or error}"
         raise HarnessError(f"{reason}; {done} of {total} done and kept, the same command takes it up again") from error
@@ -235,14 +241,17 @@ def _run_all(
     return total
 
 
-def _run_one(task: Task, kind: str, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
-    job = (folder / JOBS if kind == OUTCOMES else folder / JOBS / kind) / task.name
-    outcome = with_memory(run_isolated(task, limits, job, launcher), job)
-    if task.layout != RECORDED:
-        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
-    if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == "the run was interrupted"):
-        write_outcome(folder, task.name, outcome, kind)
-    return outcome
+def _run_together(
+    tasks: list[Task], kind: str, limits: Limits, folder: Path, launcher: Launcher, tell: Callable[[Outcome], None]
+) -> None:
+    jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / kind
+    for task, outcome in run_batch(tasks, limits, jobs, launcher):
+        outcome = with_memory(outcome, jobs / task.name)
+        if task.layout != RECORDED:
+            outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
+        if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == "the run was interrupted"):
+            write_outcome(folder, task.name, outcome, kind)
+        tell(outcome)
 
 
 def _sweep(

@@ -2,7 +2,8 @@
 
 In its job folder it finds ``job.json`` and leaves ``journal.jsonl`` (a line per stage, written the moment it is reached),
 ``faulthandler`` (Python stacks at a fatal signal or shortly before the time limit) and ``result.json`` (atomic). In a memory mode
-also ``memory.json`` and ``fault`` (``harness.memory``).
+also ``memory.json`` and ``fault`` (``harness.memory``). A ``job.json`` that names other folders is a batch: their jobs, one after
+the other, until one has no good end.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from harness.outcome import EXACT, POISON, POOL, RECORDED
 from harness.registry import SolverSpec
 from harness.relayout import relayout
 from harness.sanitizer import inside
-from harness.worker_files import FAULTHANDLER, JOB, JOURNAL, RESULT, START_VARIABLE
+from harness.worker_files import BATCH, FAULTHANDLER, JOB, JOURNAL, RESULT, START_VARIABLE
 from sim3solve.problem import PROBLEMS, Iteration, Problem, Solution, Status
 
 
@@ -52,13 +53,31 @@ class Journal:
 def run_job(folder: Path) -> int:
     """Do the job in ``folder``. Returns the exit code: 0 when a result, good or bad, was written."""
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    if BATCH in job:
+        return _run_jobs([Path(each) for each in job[BATCH]])
+    _run(job, folder, alone=True)
+    return 0
+
+
+def _run_jobs(folders: list[Path]) -> int:
+    """A job that raised is the last: what it left behind in this process, a dead GPU above all, is nobody else's."""
+    for folder in folders:
+        os.environ[START_VARIABLE] = str(time.time())
+        job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+        if "exception" in _run(job, folder, alone=False):
+            break
+    return 0
+
+
+def _run(job: dict[str, Any], folder: Path, *, alone: bool) -> dict[str, Any]:
+    """One job with its journal and its result. In a batch the process itself sees to the time limit, by ending."""
     journal = Journal(folder / JOURNAL)
     journal.stage("spawned", pid=os.getpid())
     with open(folder / FAULTHANDLER, "w", encoding="utf-8") as stacks:
         faulthandler.enable(stacks, all_threads=True)
         # A little before the harness ends this process, so that a hang leaves its stack; works inside native code too.
         deadline = float(os.environ.get(START_VARIABLE, time.time())) + job["limit_s"]
-        faulthandler.dump_traceback_later(max(0.05, deadline - time.time() - 0.25), file=stacks)
+        faulthandler.dump_traceback_later(max(0.05, deadline - time.time() - 0.25), file=stacks, exit=not alone)
         _limit_memory(job["memory_limit_bytes"])
         try:
             result = _caught(lambda: _replay(job, folder, journal, deadline))
@@ -69,7 +88,7 @@ def run_job(folder: Path) -> int:
         journal.stage("written")
         faulthandler.cancel_dump_traceback_later()
         faulthandler.disable()
-    return 0
+    return result
 
 
 def _caught(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The names of the files a job folder holds, known to the parent that reads them and the child that writes them."""
 
 JOB = "job.json"
+BATCH = "batch"  # in job.json: the folders of the jobs to do one after the other
 JOURNAL = "journal.jsonl"
 RESULT = "result.json"
 FAULTHANDLER = "faulthandler"

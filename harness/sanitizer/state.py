@@ -53,9 +53,14 @@ class State:
     launched: tuple[str, ...] = ()
 
 
-def decide(tool: str, records: Records, log: Log, child: Child, end: Ending, *, kernels: str | None = None) -> State:
-    """The state of one run. ``kernels`` is a regular expression for the kernels in question, None for any."""
-    launched = _launched(records, child, kernels)
+def decide(
+    tool: str, records: Records, log: Log, child: Child, end: Ending, *, kernels: str | None = None, shared: bool = False
+) -> State:
+    """The state of one run. ``kernels`` is a regular expression for the kernels in question, None for any.
+
+    ``shared``: other jobs ran in the same process, so only the child can say what this one launched.
+    """
+    launched = _launched(records, child, kernels, shared)
     if records.findings:
         findings = group(records.findings)
         reason = f"{tool} found {len(findings)} fault{'' if len(findings) == 1 else 's'}"
@@ -64,9 +69,9 @@ def decide(tool: str, records: Records, log: Log, child: Child, end: Ending, *, 
     return State(word, problem, launched=launched or ())
 
 
-def _launched(records: Records, child: Child, kernels: str | None) -> tuple[str, ...] | None:
+def _launched(records: Records, child: Child, kernels: str | None, shared: bool) -> tuple[str, ...] | None:
     """The kernels in question that were launched, from the tool or the child; None when neither can tell."""
-    names = tuple(dict.fromkeys(records.launched)) if records.launches else child.launched
+    names = tuple(dict.fromkeys(records.launched)) if records.launches and not shared else child.launched
     if names is None or kernels is None:
         return names
     return tuple(name for name in names if re.search(kernels, name))

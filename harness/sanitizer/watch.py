@@ -59,7 +59,7 @@ class Watch:
 
     def argv(self, folder: Path, child: list[str]) -> list[str]:
         if isinstance(self.by, ComputeSanitizer):
-            return [*command.argv(self.by, self.tool, folder.resolve()), *child]
+            return [*command.argv(self.by, self.tool, folder.resolve(), kernels=self.kernels), *child]
         return child
 
     def environment(self, folder: Path) -> dict[str, str]:
@@ -122,9 +122,12 @@ def child_end(watch: Watch, folder: Path, ended: Ended) -> Ended:
     return dataclasses.replace(ended, code=0) if (folder / RESULT).exists() else ended
 
 
-def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: float) -> Outcome:
-    """The child's own outcome with what the tool says: its state, its findings, and what they make of the kind."""
-    found = _state(watch, folder, ended, limit_s)
+def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Path | None = None) -> Outcome:
+    """The child's own outcome with what the tool says: its state, its findings, and what they make of the kind.
+
+    ``shared`` is the folder in which the tool left its files when other jobs ran in the same process.
+    """
+    found = _state(watch, folder, ended, limit_s, shared)
     about = watch.about() | {"launched": list(found.launched)[:100]}
     changed: dict[str, Any] = {
         "tool_state": found.word, "notes": (*outcome.notes, *found.notes), "values": outcome.values | {"watched_by": about},
@@ -155,7 +158,8 @@ def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: 
     return dataclasses.replace(outcome, **changed)
 
 
-def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float) -> state.State:
+def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Path | None) -> state.State:
+    left = shared or folder
     document = _document(folder / CHILD)
     fatal = _FATAL.search(_read(folder / FAULTHANDLER))
     child = state.Child(
@@ -165,10 +169,10 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float) -> state.St
     end = state.Ending(ended.code, ended.timed_out, limit_s)
     roots = (Path.cwd(),)
     if isinstance(watch.by, ComputeSanitizer):
-        log = text.read(folder / LOG, watch.tool, folder / STDERR)
-        read = records.read(folder / RECORDS, watch.tool, roots, log.nearest)
-        return state.decide(watch.tool, read, log, child, end, kernels=watch.kernels)
-    findings, problem = hostlog.read(folder, watch.tool, roots)
+        log = text.read(left / LOG, watch.tool, left / STDERR)
+        read = records.read(left / RECORDS, watch.tool, roots, log.nearest)
+        return state.decide(watch.tool, read, log, child, end, kernels=watch.kernels, shared=shared is not None)
+    findings, problem = hostlog.read(left, watch.tool, roots)
     stack = hostlog.python_frames(_read(folder / FAULTHANDLER)) if fatal else []
     seen = hoststate.Seen(document.get("runtime") is True, _names(document.get("instrumented")), findings, problem, tuple(stack))
     return hoststate.decide(watch.tool, seen, child, end)
