@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import auditcli, casecli, console, diagnosecli, doctorcli, importcli, probecli, recordcli, registry
+from harness import auditcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, probecli, recordcli, registry
 from harness.errors import HarnessError
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
@@ -32,6 +32,7 @@ app.add_typer(importcli.app, name="import")
 app.command("audit", epilog=auditcli.EXAMPLES)(auditcli.command)
 app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
 app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
+app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
 app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
 app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 
