@@ -21,6 +21,7 @@ EXAMPLES = (
     "Examples: harness fuzz cases --solver native | harness fuzz cases --solver native --tool ubsan --executions 20000 | "
     "harness fuzz cases --solver cuda --for 8h --out reports/night | harness fuzz my-crash --solver my_solver.py:make --seed 7"
 )
+_BITS = "Whether the same values in another layout must give the same bits. Default: for native and cuda."
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -33,6 +34,7 @@ def command(
     time: Annotated[str, typer.Option("--for", help="Stop after this long, as in 30s, 10m or 8h; the same command goes on.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other mutants.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0 for one per core.")] = 0,
+    same_bits: Annotated[bool | None, typer.Option("--same-bits/--any-bits", help=_BITS)] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one run may take.")] = 20.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the campaign.")] = Path("reports/fuzz"),
@@ -47,7 +49,7 @@ def command(
     if memory not in ("", "pool", "exact", "poison"):
         raise UsageError(f"--memory {memory}: unknown (there are: pool, exact, poison)")
     limits = Limits(timeout_s=timeout, device=device)
-    campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, limits)
+    campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, same_bits, limits)
     shown = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(TextColumn("fuzzing"), *shown, console=console.err, transient=True, disable=json) as bar:
         row = bar.add_task("0 finds", total=executions)

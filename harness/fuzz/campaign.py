@@ -44,7 +44,10 @@ VOTES = 3
 
 @dataclass(frozen=True)
 class Campaign:
-    """What to do. ``executions`` counts runs of the solver, twins included; ``seconds`` bounds this call, not the campaign."""
+    """What to do. ``executions`` counts runs of the solver, twins included; ``seconds`` bounds this call, not the campaign.
+
+    A twin is the mutant once more, in C order.
+    """
 
     bases: tuple[Path, ...]
     solver: str
@@ -55,6 +58,7 @@ class Campaign:
     seconds: float = float("inf")
     seed: int = 0
     jobs: int = 0
+    same_bits: bool | None = None  # whether another layout must give the same bits; None: where the solver is one of BITWISE
     limits: Limits = dataclasses.field(default_factory=lambda: Limits(timeout_s=20.0))
 
 
@@ -91,7 +95,7 @@ def fuzz(campaign: Campaign, progress: Progress | None = None, executor: Executo
         raise UsageError("none of the cases can be mutated: single operations and generated values are left out")
     spec = registry.resolve(campaign.solver)
     _open(campaign, bases, spec)
-    twins = campaign.solver in BITWISE
+    twins = campaign.solver in BITWISE if campaign.same_bits is None else campaign.same_bits
     per_chunk = CHUNK * (1 + twins)
     todo = [i for i in range(-(-campaign.executions // per_chunk)) if i not in _done(campaign.out)]
     worker = _Worker(campaign, bases, spec, twins)
@@ -140,7 +144,7 @@ def _open(campaign: Campaign, bases: Sequence[Case], spec: registry.SolverSpec) 
     """The folder, or the one that is there when it is of the same campaign: only the number of executions may be another."""
     what = {
         "bases": sorted(base.document.tensors_sha256 for base in bases), "solver": spec.name, "source": spec.fingerprint(),
-        "tool": campaign.tool, "memory": campaign.memory, "seed": campaign.seed, "chunk": CHUNK,
+        "tool": campaign.tool, "memory": campaign.memory, "seed": campaign.seed, "chunk": CHUNK, "same_bits": campaign.same_bits,
     }  # fmt: skip
     file = campaign.out / "campaign.json"
     if file.exists():
