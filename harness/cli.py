@@ -36,7 +36,7 @@ app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
 app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
 app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 
-_SOLVER = f"Solver name ({', '.join(registry.BUILTIN)}) or FILE.py:FACTORY. Repeatable; default: all built-in ones."
+_SOLVER = f"Solver name ({', '.join(registry.BUILTIN)}), NAME@REVISION or FILE.py:FACTORY. Repeatable; default: all built-in ones."
 _TOOL = (
     f"Tool to run the child under: {', '.join(TOOLS)}. The first four after none are compute-sanitizer's and watch a GPU; asan "
     "and ubsan watch native and libraries of your own on the CPU. Repeatable."

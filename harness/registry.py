@@ -8,6 +8,7 @@ import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import revision
 from harness.errors import UsageError
 
 BUILTIN: dict[str, tuple[str, str]] = {
@@ -24,6 +25,7 @@ ADAPTERS: dict[str, tuple[str, str]] = {
 """Other people's, run when asked for by name: what they do on a degenerate case is theirs, and no failure of this machine."""
 TRACKER = "mast3r-slam:"
 ENTRY_POINTS = "harness.solvers"
+AS_IT_WAS = "harness.adapters.revision"
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,18 @@ class SolverSpec:
     argument: str | None = None
 
     @property
+    def base(self) -> str:
+        """The name without its revision: what is known of ``native`` holds for ``native@REV``."""
+        return self.name.partition("@")[0] if self.is_of_revision else self.name
+
+    @property
+    def is_of_revision(self) -> bool:
+        return self.target.startswith(f"{AS_IT_WAS}:")
+
+    @property
     def uses_torch(self) -> bool:
         """False for those known not to import it, so that nobody waits for torch in vain."""
-        return self.name not in ("reference", "native", "cuda", "skip")
+        return self.name != "cuda" and self.base not in ("reference", "native", "skip")
 
     @property
     def is_file(self) -> bool:
@@ -57,7 +68,9 @@ class SolverSpec:
         here = Path(__file__).parent
         files = [*Path(sim3solve.__file__).parent.rglob("*.[pchu]*"), *here.glob("solvers.py"), *here.glob("worker.py")]
         files += here.glob("adapters/*.py") if "adapters" in self.target else ()
-        if self.argument is not None:
+        if self.argument is not None and self.is_of_revision:
+            files += Path(self.argument).rglob("*.*")
+        elif self.argument is not None:
             files += checkout_of(Path(self.argument)).joinpath("mast3r_slam").rglob("*.py")
             files += checkout_of(Path(self.argument)).glob("config/*.yaml")
         return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h", ".yaml"}]
@@ -73,9 +86,11 @@ def known() -> dict[str, SolverSpec]:
 
 
 def resolve(name: str) -> SolverSpec:
-    """A solver NAME, ``FILE.py:FACTORY`` or ``mast3r-slam:PATH``. Raises ``UsageError`` that says what there is."""
+    """A solver NAME, NAME@REVISION, ``FILE.py:FACTORY`` or ``mast3r-slam:PATH``. Raises ``UsageError`` that says what there is."""
     if name.startswith(TRACKER):
         return _tracker(name)
+    if revision.is_one(name):
+        return of_revision(revision.find(name))
     file, colon, factory = name.rpartition(":")
     if colon and file.endswith(".py"):
         path = Path(file).expanduser().resolve()
@@ -89,9 +104,14 @@ def resolve(name: str) -> SolverSpec:
         near = difflib.get_close_matches(name, solvers, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(
-            f"--solver {name}: unknown{hint} (there are: {', '.join(sorted(solvers))}, {TRACKER}PATH and FILE.py:FACTORY)"
+            f"--solver {name}: unknown{hint} (there are: {', '.join(sorted(solvers))}, "
+            f"{TRACKER}PATH, FILE.py:FACTORY, and of {', '.join(revision.MODULES)} NAME@REVISION)"
         )
     return solvers[name]
+
+
+def of_revision(found: revision.Revision) -> SolverSpec:
+    return SolverSpec(found.name, f"{AS_IT_WAS}:{found.solver}", found.summary, str(found.folder))
 
 
 def _tracker(name: str) -> SolverSpec:

@@ -102,7 +102,8 @@ def _plan(request: Request) -> list[Task]:
         if document.id in documents:
             raise UsageError(f"two cases are called {document.id}; the second is {case_folder}")
         documents[document.id] = (case_folder, document)
-    specs = [registry.resolve(name) for name in dict.fromkeys(request.solvers)]
+    # By the resolved name: two words may mean one revision.
+    specs = {spec.name: spec for spec in map(registry.resolve, request.solvers)}.values()
     # What people know first: real frames, then scenes, then the degenerate ones.
     ordered = sorted(documents.values(), key=lambda found: ("real" not in found[1].tags, "synthetic" not in found[1].tags))
     for memory in request.memories:
@@ -152,7 +153,8 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
                 "run": folder.name, "started": now.isoformat(timespec="seconds"), "finished": None, "command": request.command,
                 "environment": environment.basics(),
                 "plan": {
-                    "tasks": [task.key for task in tasks], "timeout_s": request.limits.timeout_s, "tolerances": TOLERANCES,
+                    "tasks": [task.key for task in tasks], "solvers": {task.solver.name: task.solver.summary for task in tasks},
+                    "timeout_s": request.limits.timeout_s, "tolerances": TOLERANCES,
                     "limits": dataclasses.asdict(request.limits), "fingerprint": fingerprint,
                 },
                 "cases": {task.document.id: case_summary(task) for task in tasks},

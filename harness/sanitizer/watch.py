@@ -56,6 +56,7 @@ class Watch:
     tool: str
     by: ComputeSanitizer | hosttools.HostTool
     kernels: str | None = None
+    sources: Path | None = None  # where its source lines are to be looked up first
 
     def argv(self, folder: Path, child: list[str]) -> list[str]:
         if isinstance(self.by, ComputeSanitizer):
@@ -80,23 +81,24 @@ class Watch:
 
 def prepare(tool: str, solver: SolverSpec, device: str) -> Watch:
     """What to start a child of this solver under. Raises ``ToolUnavailable``."""
+    sources = Path(solver.argument) if solver.is_of_revision and solver.argument else None
     if tool in HOST_TOOLS:
-        if solver.name in BUILTIN and solver.name != "native":
+        if solver.base in BUILTIN and solver.base != "native":
             raise ToolUnavailable(
                 f"{tool} watches C and C++ on the CPU that is built for it, and {solver.name} has none; it is for native and for "
                 "FILE.py:FACTORY with a library of your own"
             )
         try:
-            return Watch(tool, hosttools.find(tool))
+            return Watch(tool, hosttools.find(tool), sources=sources)
         except hosttools.RuntimeMissing as error:
             raise ToolUnavailable(str(error)) from error
-    if solver.name in _ON_CPU or device == "cpu":
-        why = f"{solver.name} runs on the CPU" if solver.name in _ON_CPU else "--device asked for the CPU"
+    if solver.base in _ON_CPU or device == "cpu":
+        why = f"{solver.name} runs on the CPU" if solver.base in _ON_CPU else "--device asked for the CPU"
         raise ToolUnavailable(f"{why}, and {tool} watches kernels on a GPU; --tool asan and ubsan watch the CPU")
     if not has_gpu():
         raise ToolUnavailable(f"{tool} watches kernels on an NVIDIA GPU, and this machine shows none")
     try:
-        return Watch(tool, locate.find(), KERNELS.get(solver.name))
+        return Watch(tool, locate.find(), KERNELS.get(solver.base), sources)
     except locate.SanitizerMissing as error:
         raise ToolUnavailable(str(error)) from error
 
@@ -167,7 +169,7 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
         died_of=fatal[1] if fatal and _fatal(folder) is not None else None,
     )  # fmt: skip
     end = state.Ending(ended.code, ended.timed_out, limit_s)
-    roots = (Path.cwd(),)
+    roots = (Path.cwd(),) if watch.sources is None else (watch.sources, Path.cwd())
     if isinstance(watch.by, ComputeSanitizer):
         log = text.read(left / LOG, watch.tool, left / STDERR)
         read = records.read(left / RECORDS, watch.tool, roots, log.nearest)
