@@ -8,7 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import auditcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, probecli, recordcli, registry
+from harness import auditcli, bisectcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, probecli, recordcli, registry
+from harness.bisect import exitcode
 from harness.errors import HarnessError
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(casecli.app, name="case")
 app.add_typer(importcli.app, name="import")
 app.command("audit", epilog=auditcli.EXAMPLES)(auditcli.command)
+app.command("bisect", epilog=bisectcli.EXAMPLES)(bisectcli.command)
 app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
 app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
 app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
@@ -51,6 +53,9 @@ _BATCH = (
     "Tasks that share a process, one after the other; whatever goes wrong in one is run again alone. 1: each alone; 0: up to 16 "
     "under a tool, which takes seconds to start, and each alone without one."
 )
+_BISECT_EXIT = (
+    "For git bisect run: exit code 0 good, 1 bad, 125 for what cannot be told (not built, not run, wrong use, failed otherwise)."
+_SIGNATURE = "With --bisect-exit: bad is this failure only, as diagnose names it; any other failure cannot be told."
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
@@ -89,6 +94,8 @@ def replay_command(
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
     batch: Annotated[int, typer.Option(min=0, help=_BATCH)] = 0,
+    bisect_exit: Annotated[bool, typer.Option(exitcode.OPTION, help=_BISECT_EXIT)] = False,
+    signature: Annotated[str | None, typer.Option(help=_SIGNATURE)] = None,
     out: Out = Path("reports"),
     fresh: Fresh = False,
     json: Json = False,
@@ -99,6 +106,8 @@ def replay_command(
             _wrong_use(f"--tool {name}: unknown (there are: {', '.join(TOOLS)})")
     if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
         _wrong_use(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    if signature is not None and not bisect_exit:
+        _wrong_use(f"--signature is for {exitcode.OPTION}")
     limits = Limits(timeout, memory_limit, device, fresh_interpreter)
     solvers = tuple(solver or registry.BUILTIN)
     request = Request(
@@ -109,7 +118,8 @@ def replay_command(
         run = replay(request, show)
     from harness.report import write_report  # pandas and matplotlib take a second that --help should not
 
-    _end(run, write_report(run.folder), json, rows=True)
+    verdict = exitcode.code_of(run.outcomes, signature) if bisect_exit else None
+    _end(run, write_report(run.folder), json, rows=True, verdict=verdict)
 
 
 @app.command("report", epilog="Example: harness report reports/latest")
@@ -147,7 +157,7 @@ def compare_command(
     raise typer.Exit(EXIT_FAILURE if broken else EXIT_AS_EXPECTED)
 
 
-def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = None) -> NoReturn:
+def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = None, verdict: int | None = None) -> NoReturn:
     sweeps = read_sweeps(run.folder)
     if json:
         more = {} if found is None else {"specimens": [row.to_json() for row in found.rows]}
@@ -159,6 +169,8 @@ def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = 
         if found is not None:
             console.specimens(found)
         console.out.print(f"report: {page}")
+    if verdict is not None:
+        raise exitcode.Verdict(verdict)
     failed = any(outcome.expected is False for outcome in run.outcomes) or (found is not None and found.failed)
     failed = failed or any(has_fault(sweep) for sweep in sweeps)
     raise typer.Exit(EXIT_FAILURE if failed else EXIT_AS_EXPECTED)
@@ -170,7 +182,14 @@ def _wrong_use(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point. Errors a user can mend end in one line and exit code 2."""
+    """Entry point."""
+    if exitcode.OPTION in sys.argv:
+        sys.exit(exitcode.guarded(_main))
+    _main()
+
+
+def _main() -> None:
+    """Errors a user can mend end in one line and exit code 2."""
     try:
         app()
     except Interrupted as interrupted:

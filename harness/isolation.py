@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to run."""
+    """One thing to run. Solved ``solves`` times in one process, its time is the shortest of them."""
 
     case_folder: Path
     document: CaseDocument
@@ -46,6 +46,7 @@ class Task:
     tool: str = "none"
     memory: str = POOL
     layout: str = RECORDED
+    solves: int = 1
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -117,6 +118,7 @@ def write_job(task: Task, limits: Limits, folder: Path) -> None:
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
         "memory_limit_bytes": memory_limit(task, limits), "memory": task.memory, "layout": task.layout, "tool": task.tool,
+        "solves": task.solves,
     }  # fmt: skip
     write_json(folder / JOB, job)
 

@@ -39,7 +39,7 @@ FLAKY = Edit("native.py", SOLVE, "    ctypes.string_at(0) if os.urandom(1)[0] < 
 SLOWER = Edit(
     "native.py", SOLVE, "    for _ in range(2):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE
 )
-LONGER = Edit("native.py", SOLVE, "    struct.options.rel_error *= 1e-3\n" + SOLVE)
+LONGER = Edit("native.py", SOLVE, "    struct.options.rel_error *= 1e-3\n    struct.options.delta_norm *= 1e-3\n" + SOLVE)
 RAISES = Edit("native.py", SOLVE, '    raise ZeroDivisionError("planted, and not what is looked for")\n' + SOLVE)
 WRONG_SIGN = Edit("native.py", "    T_WCf[:3] += origin\n", "    T_WCf[:3] -= origin\n")
 WORSE = Edit(
