@@ -146,7 +146,7 @@ def _print(found: Bisected) -> None:
     out.print(console.table(["commit", "verdict", "shown", found.what, "log10 odds", "subject"], rows))
     out.print(_shown(f"{found.target}: {found.commits} commits change the solver, {found.runs} runs told"))
     for sha in found.against:
-        out.print(f"[yellow]does not fit:[/] {sha[:12]} was told {next(row.verdict for row in found.tested if row.sha == sha)}")
+        out.print(f"[yellow]does not fit:[/] {sha[:12]} is good after a bad one; what came later is found with --good {sha[:12]}")
     if found.first_bad is None:
         sure = sum(one.probability for one in found.suspects)
         out.print(f"[bold yellow]not decided:[/] one of these {len(found.suspects)} is the first bad commit ({sure:.1%})")

@@ -47,7 +47,11 @@ def git(*words: str, cwd: Path | None = None, stdin: bytes = b"", ok: Sequence[i
     environment = {key: value for key, value in os.environ.items() if not (own and key in _LOCAL)}
     environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "GIT_EDITOR": ":"}
     try:
-        done = subprocess.run(["git", *words], cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=_LIMIT_S)
+        # In a group of its own: the terminal's Ctrl-C is for us, who know whether git may be ended in the middle.
+        done = subprocess.run(
+            ["git", *words], cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=_LIMIT_S, start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )  # fmt: skip
     except FileNotFoundError as error:
         raise GitError("git is not installed, or not on PATH; a solver of a revision needs it") from error
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:

@@ -35,7 +35,14 @@ class Edit:
 
 SOLVE = "    failed = lib.sim3solve_host_solve("
 CRASH = Edit("native.py", SOLVE, "    ctypes.string_at(0)\n" + SOLVE)
-FLAKY = Edit("native.py", SOLVE, "    ctypes.string_at(0) if os.urandom(1)[0] < 128 else None\n" + SOLVE)
+COUNT = "PLANTED_COUNT"
+FLAKY = Edit(
+    "native.py",
+    SOLVE,
+    f'    with open(os.environ["{COUNT}"], "ab") as count:\n        count.write(b".")\n        nth = count.tell()\n'
+    "    ctypes.string_at(0) if nth**2 * 2654435761 >> 9 & 1 else None\n" + SOLVE,
+)
+"""Fails in about half of the runs, by a file that counts them: at random, but in each test the same."""
 SLOWER = Edit(
     "native.py", SOLVE, "    for _ in range(2):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE
 )

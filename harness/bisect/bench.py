@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.case import Case
 from harness.casefile import read_case
 from harness.gitrepo import Commit, Repository
 from harness.isolation import Limits, Task, run_isolated
-from harness.jsonfile import write_json
+from harness.jsonfile import parse, write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import POOL, Kind, Outcome
 from harness.process import Launcher
@@ -97,7 +96,7 @@ class Ballots:
         key = _key(commit)
         if key not in self._read:
             try:
-                rows = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+                rows = parse((self._folder / f"{key}.json").read_bytes())
                 self._read[key] = [_measure(row) for row in rows]
             except (OSError, ValueError, TypeError, KeyError):  # none yet, or damaged from outside: it is run again
                 self._read[key] = []

@@ -55,7 +55,7 @@ class Suspect(CommitFacts):
 
 
 class Bisected(_Part):
-    """``decided`` is None while it is going on, ``run`` until all is done. ``against``: tested commits that do not fit."""
+    """``decided`` is None while it is going on, ``run`` until all is done. ``against``: good ones after a bad one."""
 
     format: Literal[1] = 1
     id: str

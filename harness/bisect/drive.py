@@ -132,22 +132,22 @@ def _concluded(hunt: Hunt, document: Bisected) -> Bisected:
     history, commit = hunt.history, hunt.commit
     suspects = tuple(Suspect.with_probability(commit(sha), chance) for sha, chance in hunt.suspects().items())
     decided = len(suspects) == 1
-    oldest, newest = suspects[0].sha, suspects[-1].sha
+    oldest = suspects[0].sha
     tested = [
         _tested(hunt, commit(sha)) for sha in dict.fromkeys([hunt.good.sha, *history, hunt.bad.sha]) if hunt.tally(commit(sha)).runs
     ]
     before = None
     with suppress(GitError):  # the first commit of all has none
         before = CommitFacts.of(hunt.bench.repository.commit(f"{oldest}^"))
-    too_good = [row.sha for row in tested if row.verdict == "good" and row.sha in descendants(history, newest)]
-    too_bad = [row.sha for row in tested if row.verdict == "bad" and oldest in descendants(history, row.sha) - {row.sha}]
+    after_bad = set[str]().union(*(descendants(history, row.sha) for row in tested if row.verdict == "bad"))
+    against = tuple(row.sha for row in tested if row.verdict == "good" and row.sha in after_bad)
     diff = hunt.bench.repository.diff(oldest) if decided else ""
     trees = {one.tree: one for one in hunt.commits.values()}
     return document.model_copy(update={
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "target": hunt.target.words,
         "p_shown_if_bad": hunt.rates.p_bad, "p_shown_if_good": hunt.rates.p_good, "decided": decided,
         "first_bad": suspects[0] if decided else None, "before": before, "suspects": suspects, "tested": tuple(tested),
-        "against": (*too_bad, *too_good), "runs": sum(len(hunt.ballots.of(one)) for one in trees.values()),
+        "against": against, "runs": sum(len(hunt.ballots.of(one)) for one in trees.values()),
         "diff": diff[:_LONGEST_DIFF], "diff_cut": len(diff) > _LONGEST_DIFF,
     })  # fmt: skip
 

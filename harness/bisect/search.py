@@ -29,7 +29,8 @@ def worktree(repository: Repository, folder: Path, at: str) -> Iterator[Path]:
     remove_worktrees(repository, folder)
     path = folder.resolve() / f"{_NAME}{secrets.token_hex(4)}"
     try:
-        repository.git(*_QUIET, "worktree", "add", "--quiet", "--detach", "--no-checkout", str(path), at)
+        with _undisturbed():
+            repository.git(*_QUIET, "worktree", "add", "--quiet", "--detach", "--no-checkout", str(path), at)
         yield path
     finally:
         with _undisturbed():
@@ -46,15 +47,18 @@ def remove_worktrees(repository: Repository, folder: Path) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not cut the cleaning short."""
+    """Ctrl-C waits until this is done, so that a work tree is never half made or half removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def search(tree: Path, good: str, bad: str, judge: Callable[[str], Word]) -> str | None:
