@@ -68,9 +68,7 @@ class SolverSpec:
         here = Path(__file__).parent
         files = [*Path(sim3solve.__file__).parent.rglob("*.[pchu]*"), *here.glob("solvers.py"), *here.glob("worker.py")]
         files += here.glob("adapters/*.py") if "adapters" in self.target else ()
-        if self.argument is not None and self.is_of_revision:
-            files += Path(self.argument).rglob("*.*")
-        elif self.argument is not None:
+        if self.argument is not None and not self.is_of_revision:  # whose argument is a folder named by what it holds
             files += checkout_of(Path(self.argument)).joinpath("mast3r_slam").rglob("*.py")
             files += checkout_of(Path(self.argument)).glob("config/*.yaml")
         return [file.read_bytes() for file in sorted(files) if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h", ".yaml"}]

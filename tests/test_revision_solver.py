@@ -68,6 +68,11 @@ def test_each_revision_is_itself_in_one_replay_beside_todays(history, tmp_path, 
     assert plain.solver == f"native@{shas[PLAIN][:12]}" and shas[PLAIN][:12] in plain.repeat
 
 
+def test_two_words_for_one_revision_are_one_solver(history, tmp_path):
+    (outcome,) = run(tmp_path, [f"native@{history[1][PLAIN]}", f"native@{history[1][PLAIN][:9]}", "native@main~6"])
+    assert outcome.solver == f"native@{history[1][PLAIN][:12]}"
+
+
 def test_the_report_and_the_run_say_which_commit(history, tmp_path):
     from harness.report import write_report
 

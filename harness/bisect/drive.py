@@ -60,8 +60,6 @@ def bisect(request: Request, tell: Tell = lambda line: None) -> tuple[Path, Bise
         raise UsageError(f"no commit after {good.short} up to {bad.short} changes the solver; is GOOD the older one?")
     (case,) = _one(list(find_cases([request.case])), request.case)
     folder, document = _open(request, case, good, bad, len(history))
-    if document.finished is not None:
-        return folder, document  # cut off in what comes after
     for other in request.out.glob("bisect-*"):  # those of others that were killed and nobody took up again
         if other != folder and not is_alive(other):
             remove_worktrees(repository, other)

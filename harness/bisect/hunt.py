@@ -45,6 +45,7 @@ class Hunt:
         self.commits: dict[str, Commit] = {good.sha: good, bad.sha: bad}
         self.rates = Rates(Tally(), Tally())
         self.learnt = 0
+        self.judged: dict[str, Word] = {}  # in the search that is going on
 
     # --- what runs say ------------------------------------------------------------------------------------------------------------
 
@@ -82,12 +83,12 @@ class Hunt:
         self.target = self.target.told_by(bad[:runs], good[:runs])
         tallies = {"BAD": self.tally(self.bad), "GOOD": self.tally(self.good)}
         self.learnt = runs
+        self.estimate()
         for name, tally in tallies.items():
             if tally.counted < runs / 2:
                 runs_of = self.ballots.of(self.bad if name == "BAD" else self.good)
                 odd = next(run for run in runs_of if self.target.vote(run) in ("other", "unavailable"))
                 raise HarnessError(f"{name} cannot be judged by {self.target.words}, in {tally.runs} runs: {odd.said}")
-        self.rates = Rates(tallies["BAD"], tallies["GOOD"])
         if runs < self.rules.repeats and any(tally.mixed for tally in tallies.values()):
             return self.learn(self.rules.repeats)
         if not self.rates.decide_within(self.rules.repeats, math.exp(self.need)):
@@ -97,6 +98,15 @@ class Hunt:
             )
         return self.tell(f"looking for {self.target.words}")
 
+    def estimate(self) -> None:
+        """How often it shows where it is, and where not. What GOOD never shows at random, a commit that shows it at times has."""
+        bad, good = self.tally(self.bad), self.tally(self.good)
+        for commit in self.commits.values() if not good.shown else ():
+            tally = self.tally(commit)
+            if tally.mixed and commit.tree != self.bad.tree:
+                bad = Tally(bad.shown + tally.shown, bad.absent + tally.absent)
+        self.rates = Rates(bad, good)
+
     # --- the commits between ------------------------------------------------------------------------------------------------------
 
     def judge(self, sha: str) -> Word:
@@ -104,6 +114,7 @@ class Hunt:
         commit = self.commit(sha)
         self._run_until(commit, self.need)
         word, tally = self.word(commit), self.tally(commit)
+        self.judged[sha] = word
         self.tell(f"{commit.short} {word:<4} ({_shown(tally)}) {commit.subject}")
         return word
 
@@ -117,25 +128,32 @@ class Hunt:
                 self.tell(f"{commit.short} shows it in some runs only")
                 self.learn(self.rules.repeats)
                 raise _Relearned
+            self.estimate()
 
     def settled(self, tree: Path) -> bool:
         """One search. False when what was decided on the way no longer holds, and another is needed; the runs there are count."""
+        self.judged = {}
         try:
             search(tree, self.good.sha, self.bad.sha, self.judge)
-            suspects = list(self.suspects())
+            if not self.holds():
+                return False
+            suspects = [sha for sha in self.suspects() if self.tally(self.commit(sha)).runs]
             near = dict.fromkeys(suspects)
             for sha, parents in self.history.items():
                 if sha in suspects:
                     near |= dict.fromkeys(parents)
                 elif not set(parents).isdisjoint(suspects):
                     near[sha] = None
-            before = {sha: self.word(self.commit(sha)) for sha in near}
             self.tell(f"{', '.join(sha[:12] for sha in suspects[:3])}: run again, and the neighbours")
             for sha in near:
                 self._run_until(self.commit(sha), 2 * self.need)
-            return all(self.word(self.commit(sha)) == word for sha, word in before.items() if word != "skip")
+            return self.holds()
         except _Relearned:
             return False
+
+    def holds(self) -> bool:
+        """Whether the verdicts of the search are still what all runs say: later ones may change how often it shows."""
+        return all(self.word(self.commit(sha)) == word for sha, word in self.judged.items() if word != "skip")
 
     def suspects(self) -> dict[str, float]:
         """The fewest commits that hold the first bad one as surely as is asked, each with its probability."""
