@@ -55,6 +55,7 @@ _BATCH = (
 )
 _BISECT_EXIT = (
     "For git bisect run: exit code 0 good, 1 bad, 125 for what cannot be told (not built, not run, wrong use, failed otherwise)."
+)
 _SIGNATURE = "With --bisect-exit: bad is this failure only, as diagnose names it; any other failure cannot be told."
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
