@@ -73,9 +73,7 @@ def write_case(case: Case, folder: Path | str, *, replace: bool = False) -> Case
     with staging(folder, replace=replace) as temporary:
         if document.generator is None:
             jsonfile.write_bytes(temporary / TENSORS, data)
-        fields = document.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
-        fields["options"] = document.options.model_dump(mode="json")  # in full: a later default must not change an old case
-        jsonfile.write_bytes(temporary / DOCUMENT, (jsonfile.dumps({"schema": document.schema_} | fields) + "\n").encode())
+        jsonfile.write_bytes(temporary / DOCUMENT, pack_document(document))
         written = read_case(temporary)  # what cannot be read back is not worth keeping
     return Case(written.document, written.values, folder)
 
@@ -92,6 +90,13 @@ def find_cases(paths: list[Path]) -> Iterator[Path]:
         if not found:
             raise CaseError(path, "case", f"no {DOCUMENT} here or in a folder below" if exists else "no such folder")
         yield from found
+
+
+def pack_document(document: CaseDocument) -> bytes:
+    """The bytes of ``case.json``: all but defaults, though every option: a later default must not change an old case."""
+    fields = document.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
+    fields["options"] = document.options.model_dump(mode="json")
+    return (jsonfile.dumps({"schema": document.schema_} | fields) + "\n").encode()
 
 
 def pack_tensors(values: Mapping[str, np.ndarray], document: CaseDocument) -> bytes:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import auditcli, bisectcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, probecli, recordcli, registry
+from harness import auditcli, bisectcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, minimizecli, probecli, recordcli, registry
 from harness.bisect import exitcode
 from harness.errors import HarnessError
 from harness.isolation import TOOLS, Limits
@@ -35,6 +35,7 @@ app.command("bisect", epilog=bisectcli.EXAMPLES)(bisectcli.command)
 app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
 app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
 app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
+app.command("minimize", epilog=minimizecli.EXAMPLES)(minimizecli.command)
 app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
 app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 
