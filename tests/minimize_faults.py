@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from harness.errors import SolverUnavailable
 from harness.solvers import Solver
 from sim3solve.problem import Iteration, Solution, Status
 
@@ -124,3 +125,7 @@ def hangs():
 
 def op():
     return Solver(lambda *_: None, arrays="numpy", devices=("cpu",), op=_op)
+
+
+def unavailable():
+    raise SolverUnavailable("planted: not on this machine")

@@ -5,7 +5,7 @@ Each says what it makes of which tensor or option. They are tried together, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from sim3solve.problem import MASKS, Options, field_shapes
 IDENTITY_POSE, IDENTITY, ONES, ZEROS, TRUE, ROUNDED, ZERO = "identity pose", "identity", "ones", "zeros", "true", "rounded", "zero"
 PLAIN, UNSHARED, NO_OFFSET, CONTIGUOUS, ALIGNED = "plain memory", "memory of its own", "offset 0", "C order", "aligned to 512"
 DEFAULT = "default"
-MAX_ELEMENTS = 64
+MAX_ELEMENTS = 36
 """Elements are set to zero one by one only where so few are left."""
 MAX_ROUNDED = 4096
 """Digits are for people to read: of more numbers nobody does."""
@@ -94,13 +94,13 @@ def first_changes(case: Case) -> list[Change]:
     return changes + [Change(DEFAULT, option=name) for name in dict(document.options) if name not in fixed]
 
 
-def second_changes(case: Case, made: Mapping[Change, bool]) -> list[Change]:
+def second_changes(case: Case, made: Sequence[Change]) -> list[Change]:
     """For tensors that could not be made as simple as that: single properties of the memory, zeros in place of ones."""
     changes = []
     for name in case.document.tensors:
-        if not made.get(Change(PLAIN, name), False):
+        if Change(PLAIN, name) not in made:
             changes += [Change(to, name) for to in (UNSHARED, NO_OFFSET, CONTIGUOUS, ALIGNED)]
-        if _FIRST.get(name, ONES) == ONES and not made.get(Change(ONES, name), False):
+        if _FIRST.get(name, ONES) == ONES and Change(ONES, name) not in made:
             changes.append(Change(ZEROS, name))
     return changes
 
@@ -111,6 +111,17 @@ def last_changes(case: Case, rows: np.ndarray) -> list[list[Change]]:
     elements = [Change(ZERO, name, element=at) for name in floating for at in _elements(case, name, rows)]
     rounded = [Change(ROUNDED, name) for name in floating if case.values[name].size <= MAX_ROUNDED]
     return [elements if len(elements) <= MAX_ELEMENTS else [], rounded]
+
+
+def pruned(changes: Sequence[Change], rows: np.ndarray) -> tuple[Change, ...]:
+    """The same without those that no longer show: of points that are gone, or of a tensor that was then set as a whole."""
+    left = []
+    for at, change in enumerate(changes):
+        later = {other.to for other in changes[at + 1 :] if other.tensor == change.tensor and other.of_values and not other.element}
+        gone = change.element and change.tensor not in ONCE and change.element[0] not in rows
+        if not gone and not (change.of_values and later - {ROUNDED}):
+            left.append(change)
+    return tuple(left)
 
 
 def _elements(case: Case, name: str, rows: np.ndarray) -> Iterator[tuple[int, ...]]:

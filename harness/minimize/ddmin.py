@@ -21,6 +21,9 @@ PROBES = (1, 8, 64)
 FINEST = 16
 """ddmin's chunks: at most so many; then single items. What lies between are parts of sets that were tried."""
 
+FUTILE = 4
+"""Pairs of ends in a row between which nothing was found to go: then it is their number that counts, or all are needed."""
+
 
 class First(Protocol):
     """Which of the candidates, asked in this order, is the first that still fails: its number and itself, or None.
@@ -46,25 +49,28 @@ def shrink(items: Items, first: First, probes: Sequence[int] = PROBES) -> Items:
     """A part that fails, by halving and by bisecting for the first and the last item that is needed, then between them."""
     found = first(items[:size] for size in probes if size < len(items))
     inner, kept = items if found is None else found[1], items[:0]
+    futile = 0
     while True:
+        start = len(inner)
         if len(kept) and first([kept]) is not None:
             return kept
         inner = _halve(inner, kept, first)
         if len(inner) <= 2:  # of two neither half alone did
             return _join(kept, inner)
-        size, left = len(inner), -(-len(inner) // 2)
+        left = -(-len(inner) // 2)
 
         def of_prefix(n: int, inner: Items = inner, kept: Items = kept) -> Items:
             return _join(kept, inner[:n])
 
-        inner = inner[: _smallest_of(left, size, of_prefix, first)]
+        inner = inner[: _smallest_of(left, len(inner), of_prefix, first)]
 
         def of_suffix(n: int, inner: Items = inner, kept: Items = kept) -> Items:
             return _join(kept, inner[len(inner) - n :])
 
         inner = inner[len(inner) - _smallest_of(len(inner) - left, len(inner), of_suffix, first) :]
-        kept, removed, inner = _join(kept, inner[[0, -1]]), size - len(inner), inner[1:-1]
-        if not removed or not len(inner):
+        futile = futile + 1 if len(inner) == start else 0
+        kept, inner = _join(kept, inner[[0, -1]]), inner[1:-1]
+        if futile > FUTILE or not len(inner):
             return _join(kept, inner)
 
 

@@ -164,13 +164,14 @@ class _Work:
         """The written case, by a new interpreter each time."""
         child = dataclasses.replace(self.limits.child, fresh_interpreter=True)
         how = dataclasses.replace(self.how, limits=child)
-        answers = []
-        for _ in range(MORE_TRIES if rate < 1 else self.limits.tries):
-            answer = run_case(written, Path(self.how.scratch) / "again", how, judged=True)
-            if answer is None:
-                raise HarnessError("a run was ended from outside; the same command takes it up again")
-            answers.append(answer)
-        return answers
+
+        def again(number: int) -> Answer | None:
+            return run_case(written, Path(self.how.scratch) / f"again-{number}", how, judged=True)
+
+        times = MORE_TRIES if rate < 1 else self.limits.tries
+        with _pool(None, min(self.jobs, times)) as pool:  # here, whatever the executor: it is this folder that is looked at
+            asked = [pool.submit(again, number) for number in range(times)]
+            return [result_of(future, self.out) for future in asked]
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)

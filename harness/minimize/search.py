@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from harness.case import Case
-from harness.minimize.change import Change, first_changes, last_changes, second_changes
+from harness.minimize.change import Change, first_changes, last_changes, pruned, second_changes
 from harness.minimize.cut import CannotBuild, Cut, build, pack, whole
 from harness.minimize.ddmin import Items, ddmin, minimal, shrink, smallest
 
@@ -36,7 +36,6 @@ class Search:
         self.cut = whole(case)
         self.complete = False
         self._case, self._tester = case, tester
-        self._tried: dict[Change, bool] = {}
 
     def run(self) -> None:
         """Raises what the tester raises; ``cut`` stands then, too."""
@@ -48,6 +47,9 @@ class Search:
             self._values()
             self._tester.phase = PROOF
             ddmin(self.cut.rows, self._first_rows)
+            left = pruned(self.cut.changes, self.cut.rows)
+            if left != self.cut.changes:
+                self.cut = dataclasses.replace(self.cut, changes=left)
             if self.cut is before:  # the answers of the round before are all on disk: to look again costs next to nothing
                 self.complete = True
                 return
@@ -90,7 +92,7 @@ class Search:
     def _values(self) -> None:
         self._tester.phase = VALUES
         self._apply(first_changes(self._case))
-        self._apply(second_changes(self._case, self._tried))
+        self._apply(second_changes(self._case, self.cut.changes))
         for number in range(2):
             self._apply(last_changes(build(self._case, self.cut), self.cut.rows)[number])
 
@@ -123,7 +125,6 @@ class Search:
         nothing = np.arange(0)
         if first([nothing]) is None:
             minimal(np.arange(len(changes)), first, probes=())
-        self._tried |= {change: change in self.cut.changes for change in changes}
 
     def _matters(self, change: Change, digest: str) -> bool:
         """Whether it changes anything; one that cannot be made alone may be made with others."""

@@ -1,6 +1,6 @@
 """Whether a case fails, when a failure comes and goes: Wald's sequential test. Pure.
 
-A. Wald, "Sequential Tests of Statistical Hypotheses", Ann. Math. Statist. 16(2), 1945: runs are made until the evidence is 19 to 1
+A. Wald, "Sequential Tests of Statistical Hypotheses", Ann. Math. Statist. 16(2), 1945: runs are made until the evidence is 200 to 1
 for failing as often as the whole case does, or for failing at most a quarter as often.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-ODDS = 19.0
+ODDS = 200.0
 SHARE = 0.25
-MOST = 60
-"""Runs after which what is likelier counts. At a rate of 1 in 20 the test would take twice as many."""
+MOST = 200
+"""Runs after which what is likelier counts."""
 
 
 def decide(votes: Iterable[bool], rate: float) -> bool | None:
