@@ -91,33 +91,54 @@ def huber_objective(case: Case, T_CkCf: Sequence[float]) -> float:
     return _objective(case, T_CkCf)[0]
 
 
+def residual_rows(case: Case, T_CkCf: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals of every point at a pose, in their own units and without weights, and which points the pose brings into sight.
+
+    Rows (N,4) of a ray_dist case: difference of the unit rays, of the distances in scene units. Rows (N,3) of a calib case: pixels
+    u and v, log depth. Masked points have rows, too, which may be anything; all are NaN at a pose that is no similarity.
+    """
+    n, calib = len(case.values["Xf"]), case.document.kind == "calib"
+    if not is_similarity(T_CkCf):
+        return np.full((n, 3 if calib else 4), math.nan), np.zeros(n, dtype=bool)
+    M = pose_matrix(T_CkCf)
+    o, Xf = case.options, case.as_float("Xf")
+    with np.errstate(all="ignore"):
+        Y = Xf @ M[:3, :3].T + M[:3, 3]
+        if not calib:
+            Xk = case.as_float("Xk")
+            d, d_k = np.linalg.norm(Y, axis=1), np.linalg.norm(Xk, axis=1)
+            return np.hstack([(Xk.T / d_k - Y.T / d).T, (d_k - d)[:, None]]), np.ones(n, dtype=bool)
+        assert o.img_size is not None
+        K, meas = case.as_float("K"), case.as_float("meas_k")
+        u, v = K[0, 0] * Y[:, 0] / Y[:, 2] + K[0, 2], K[1, 1] * Y[:, 1] / Y[:, 2] + K[1, 2]
+        (height, width), b = o.img_size, o.pixel_border
+        seen = (Y[:, 2] > o.depth_eps) & (u > b) & (u < width - 1 - b) & (v > b) & (v < height - 1 - b)
+        return meas - np.stack([u, v, np.log(Y[:, 2])], 1), seen
+
+
+def valid_points(case: Case) -> np.ndarray:
+    """(N,) bool: the points that no mask takes out."""
+    valid: np.ndarray = case.values["valid_opt"][:, 0]
+    return valid & case.values["valid_meas_k"][:, 0] if case.document.kind == "calib" else valid
+
+
+def whitened(case: Case, rows: np.ndarray) -> np.ndarray:
+    """Absolute residuals in standard deviations: what Huber's loss and weight are functions of. Shape as ``rows``."""
+    o = case.options
+    sigmas = [o.sigma_pixel, o.sigma_pixel, o.sigma_depth] if case.document.kind == "calib" else [o.sigma_ray] * 3 + [o.sigma_dist]
+    with np.errstate(all="ignore"):
+        return np.asarray(np.abs(rows / sigmas) * np.sqrt(case.as_float("Qk")))
+
+
 def _objective(case: Case, T_CkCf: Sequence[float]) -> tuple[float, int]:
     """The Huber loss, and over how many points it is taken: in the calibrated problem those the pose brings into the image."""
     if not is_similarity(T_CkCf):
         return math.nan, 0
-    o = case.options
-    valid = case.values["valid_opt"][:, 0]
-    if case.document.kind == "calib":
-        valid = valid & case.values["valid_meas_k"][:, 0]
-    Xf, Q = case.as_float("Xf")[valid], case.as_float("Qk")[valid, 0]
-    M = pose_matrix(T_CkCf)
-    Y = Xf @ M[:3, :3].T + M[:3, 3]
+    huber = case.options.huber
+    rows, seen = residual_rows(case, T_CkCf)
     with np.errstate(all="ignore"):
-        if case.document.kind == "ray_dist":
-            Xk = case.as_float("Xk")[valid]
-            d, d_k = np.linalg.norm(Y, axis=1), np.linalg.norm(Xk, axis=1)
-            parts = [((Xk.T / d_k - Y.T / d) / o.sigma_ray).T, (d_k - d)[:, None] / o.sigma_dist]
-        else:
-            assert o.img_size is not None
-            K, meas = case.as_float("K"), case.as_float("meas_k")[valid]
-            u, v = K[0, 0] * Y[:, 0] / Y[:, 2] + K[0, 2], K[1, 1] * Y[:, 1] / Y[:, 2] + K[1, 2]
-            (height, width), b = o.img_size, o.pixel_border
-            seen = (Y[:, 2] > o.depth_eps) & (u > b) & (u < width - 1 - b) & (v > b) & (v < height - 1 - b)
-            pixel = (meas[:, :2] - np.stack([u, v], 1)) / o.sigma_pixel
-            depth = (meas[:, 2] - np.log(Y[:, 2])) / o.sigma_depth
-            parts, Q = [pixel[seen], depth[seen, None]], Q[seen]
-        a = np.abs(np.hstack(parts)) * np.sqrt(Q)[:, None]
-        return float(np.where(a < o.huber, 0.5 * a * a, o.huber * (a - 0.5 * o.huber)).sum()), len(a)
+        a = whitened(case, rows)[seen & valid_points(case)]
+        return float(np.where(a < huber, 0.5 * a * a, huber * (a - 0.5 * huber)).sum()), len(a)
 
 
 def parity(outcome: Outcome, oracle: Outcome, case: Case) -> dict[str, Any] | None:
