@@ -20,14 +20,14 @@ from harness.report.pictures.material import Material, Pose, Solved
 from harness.report.pictures.raster import png_uri
 from harness.report.text import count
 
-MOST_POINTS = 800
+MOST_POINTS = 720
 MOST_STEPS = 40
 """Poses of one trace."""
 
 FAR = 20.0
 """Points more than this many median distances away are left out and counted: one of them would shrink all others to a dot."""
 
-POSTER = (480, 320)
+POSTER = (420, 280)
 YAW, PITCH, BACK = 0.55, -0.32, 3.0
 """The first view: turned by these radians, from this many radii behind the middle. The same numbers are in ``pictures.js``."""
 
@@ -89,7 +89,7 @@ def pose_paths(material: Material) -> list[dict[str, Any]]:
     for it in material.solved:
         if it.pose is None or not it.outcome.judged:
             continue
-        name = it.series.label + (" (oracle)" if it.is_oracle else "" if it.agrees else " (out of tolerance)")
+        name = it.series.label + (" (oracle)" if it.is_oracle else "" if it.agrees else f" ({it.differs})")
         steps = _steps(it, material.initial) if it.is_oracle or not it.agrees else [it.pose]
         solved = not any(path.get("solved") for path in paths) and it.agrees
         paths.append(

@@ -56,7 +56,7 @@ def looks(material: Material) -> list[Look]:
         note = f"{best.series.label}'s" + (f"; the same within tolerance: {shorten(', '.join(others), 80)}" if others else "")
         names.append(("Solved pose", note, best.pose))
         for it in [it for it in disagreeing(material.solved) if it is not best][:MOST_DIFFERING]:
-            names.append((f"{it.series.label}'s pose", "out of tolerance", it.pose))
+            names.append((f"{it.series.label}'s pose", it.differs, it.pose))
     case = material.case
     assert case is not None
     return [Look(name, note, residuals(case, pose) if pose else None) for name, note, pose in names]

@@ -16,16 +16,13 @@ from harness.report.pictures import times as timing
 from harness.report.pictures.cloud import Cloud, cloud
 from harness.report.pictures.columns import Look, looks, ranges
 from harness.report.pictures.convergence import convergence
-from harness.report.pictures.drawing import SERIES_COLOURS, Series
+from harness.report.pictures.drawing import Series
 from harness.report.pictures.grid import image_grid
 from harness.report.pictures.material import ORACLE, Material, gather, solver_series
 from harness.report.pictures.residuals import QUANTITIES, Quantity, State
 from harness.report.text import clean, number, shorten
 from harness.report.yardsticks import read_parity, read_tolerances
 from harness.run import Run
-
-PROBE = ("pic-bad", "pic-ink", "pic-points", "pic-muted", *(f"pic-s{i}" for i in range(SERIES_COLOURS)))
-"""Classes whose colours the 3D view asks the page for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,6 @@ class CasePictures:
     cloud_label: str = ""
     quantity: Quantity | None = None
     missing: str = ""
-    probe: tuple[str, ...] = PROBE
 
 
 def case_pictures(run: Run, case_id: str) -> Markup:

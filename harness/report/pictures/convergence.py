@@ -78,9 +78,9 @@ def _trace(it: Solved, values: np.ndarray, box: Box, iterations: Scale, scale: S
     drawn = tag(
         "g",
         line(points, class_="pic-trace", stroke_width=it.series.width),
-        marks(dots, it.series.mark, fill="currentColor", stroke="currentColor", stroke_width=it.series.width - 1.3),
+        marks(dots, it.series.mark, class_="pic-marks", stroke_width=it.series.width - 1.3),
         marks(endless, CROSS, fill="none", stroke="currentColor", stroke_width=1.6),
-        marks(low, CHANGE, fill="currentColor"),
+        marks(low, CHANGE, class_="pic-marks"),
         class_=it.series.style,
     )  # fmt: skip
     return drawn, bool(endless or low)

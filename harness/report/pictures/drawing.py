@@ -12,7 +12,7 @@ from harness.report.pictures.scales import Scale
 from harness.report.text import clean, number, shorten
 
 SERIES_COLOURS = 6
-MARKS = ("m-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0z", "m0-3.8l3.7 6.4h-7.4z", "m-2.9-2.9h5.8v5.8h-5.8z", "m0-4l4 4-4 4-4-4z",
+MARKS = ("m-3 0a3 3 0 1 0 6 0 3 3 0 1 0-6 0z", "m0-3.8l3.7 6.4h-7.4z", "m-2.9-2.9h5.8v5.8h-5.8z", "m0-4l4 4-4 4-4-4z",
          "m0 3.8l3.7-6.4h-7.4z", "m-1.2-3.8h2.4v2.6h2.6v2.4h-2.6v2.6h-2.4v-2.6h-2.6v-2.4h2.6z")  # fmt: skip
 """Disc, triangle, square, diamond, turned triangle, plus: a path each, drawn from its middle."""
 
@@ -112,10 +112,10 @@ def x_axis(box: Box, scale: Scale, label: str, *, grid: bool = False, ticks: Seq
     values = np.array(scale.ticks() if ticks is None else ticks, dtype=float)
     at, bottom = box.x_of(scale.at(values)), box.y + box.height
     rules = "".join(f"M{short(x)} {short(box.y if grid else bottom)}V{short(bottom + 3.5)}" for x in at)
-    numbers = [text(x, bottom + 15, number(value), text_anchor="middle") for x, value in zip(at, values, strict=True)]
-    name = text(box.x + box.width / 2, bottom + 30, label, text_anchor="middle", class_="pic-name") if label else Markup()
+    numbers = [text(x, bottom + 15, number(value)) for x, value in zip(at, values, strict=True)]
+    name = text(box.x + box.width / 2, bottom + 30, label, class_="pic-name") if label else Markup()
     frame = f"M{short(box.x)} {short(bottom)}h{short(box.width)}"
-    return tag("g", tag("path", d=frame + rules, class_="pic-rule"), *numbers, name)
+    return tag("g", tag("path", d=frame + rules, class_="pic-rule"), *numbers, name, text_anchor="middle")
 
 
 def y_axis(box: Box, scale: Scale, label: str) -> Markup:
@@ -123,5 +123,6 @@ def y_axis(box: Box, scale: Scale, label: str) -> Markup:
     values = np.array(scale.ticks(), dtype=float)
     at = box.y_of(scale.at(values))
     rules = "".join(f"M{short(box.x)} {short(y)}h{short(box.width)}" for y in at)
-    numbers = [text(box.x - 6, y + 4, number(value), text_anchor="end") for y, value in zip(at, values, strict=True)]
-    return tag("g", tag("path", d=rules, class_="pic-rule"), *numbers, text(box.x, box.y - 9, label, class_="pic-name"))
+    numbers = [text(box.x - 6, y + 4, number(value)) for y, value in zip(at, values, strict=True)]
+    name = text(box.x, box.y - 9, label, class_="pic-name") if label else Markup()
+    return tag("path", d=rules, class_="pic-rule") + tag("g", *numbers, text_anchor="end") + name

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from harness.report.pictures.columns import Look, Ranges
-from harness.report.pictures.drawing import Box, line, svg, tag, x_axis, y_axis
+from harness.report.pictures.drawing import Box, short, svg, tag, x_axis, y_axis
 from harness.report.pictures.residuals import QUANTITIES, Quantity
 from harness.report.pictures.scales import Linear, Log, Scale, Symmetric
 from harness.report.text import count, number
@@ -52,11 +52,13 @@ def _shares(look: Look, i: int, scale: Scale) -> np.ndarray | None:
 
 
 def _outline(heights: np.ndarray, box: Box, pose: int) -> Markup:
-    x = np.repeat(box.x + np.arange(BINS + 1) * box.width / BINS, 2)
-    y = np.concatenate([[0], np.repeat(heights, 2), [0]])
-    used = np.flatnonzero(y)
-    keep = slice(max(used[0] - 1, 0), used[-1] + 2)
-    return line(zip(x[keep], box.y_of(y[keep]), strict=True), class_=f"pic-histogram pic-pose{min(pose, 3)}")
+    """From the first bin that holds something to the last, in steps."""
+    used = np.flatnonzero(heights)
+    first, last = used[0], used[-1] + 1
+    x, y = box.x + np.arange(BINS + 1) * box.width / BINS, box.y_of(heights)
+    steps = "".join(f"V{short(y[k])}H{short(x[k + 1])}" for k in range(first, last))
+    bottom = short(box.y + box.height)
+    return tag("path", d=f"M{short(x[first])} {bottom}{steps}V{bottom}", class_=f"pic-histogram pic-pose{min(pose, 3)}")
 
 
 def _words(quantity: Quantity, look: Look, values: np.ndarray) -> str:

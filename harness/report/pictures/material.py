@@ -16,7 +16,7 @@ from harness.errors import CaseError, ResultError
 from harness.outcome import Outcome
 from harness.report.pictures.drawing import Series
 from harness.report.text import shorten
-from harness.report.yardsticks import Parity, read_parity
+from harness.report.yardsticks import Parity, Tolerance, exceeds, read_parity, read_tolerances
 from harness.run import YARDSTICKS, Run, read_outcome
 
 ORACLE = "reference"
@@ -31,6 +31,7 @@ class Solved:
     parity: Parity | None
     series: Series
     is_oracle: bool
+    agrees: bool  # its pose is the oracle's
 
     @property
     def name(self) -> str:
@@ -46,9 +47,9 @@ class Solved:
         return shorten(self.outcome.status or self.outcome.kind.value, 60)
 
     @property
-    def agrees(self) -> bool:
-        """Its pose is the oracle's."""
-        return self.is_oracle or (self.parity is not None and self.parity.within)
+    def differs(self) -> str:
+        """How its pose stands to the oracle's: a different one of lower cost passes."""
+        return "another pose, of lower cost" if self.parity and self.parity.within else "out of tolerance"
 
     @property
     def diverges_at(self) -> int | None:
@@ -84,10 +85,18 @@ def gather(run: Run, case_id: str) -> Material:
     plain = [outcome for outcome in run.outcomes if outcome.case == case_id and outcome.how == "none"]
     if not any(outcome.solver == ORACLE for outcome in plain):
         plain += _yardstick(run, case_id)
-    solved = [Solved(outcome, read_parity(outcome), series[outcome.solver], outcome.solver == ORACLE) for outcome in plain]
+    tolerances = read_tolerances(run.plan)
+    solved = [_solved(outcome, series[outcome.solver], tolerances) for outcome in plain]
     solved.sort(key=lambda it: not it.is_oracle)
     case, why_not = _read(run.cases.get(case_id, {}))
     return Material(case_id, case, why_not, initial_pose(case) if case else None, tuple(solved))
+
+
+def _solved(outcome: Outcome, series: Series, tolerances: Mapping[str, Tolerance]) -> Solved:
+    parity, is_oracle = read_parity(outcome), outcome.solver == ORACLE
+    errors = parity.errors.get("oracle", {}) if parity else {}
+    same = bool(errors) and not any(exceeds(errors.get(name), tolerance) for name, tolerance in tolerances.items())
+    return Solved(outcome, parity, series, is_oracle, is_oracle or same)
 
 
 def _yardstick(run: Run, case_id: str) -> list[Outcome]:

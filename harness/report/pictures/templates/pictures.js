@@ -196,7 +196,6 @@
       this.canvas.width = Math.round(width * sharp);
       this.canvas.height = Math.round(height * sharp);
       this.context.scale(sharp, sharp);
-      this.colour = (name) => getComputedStyle(this.figure.querySelector(".pic-probe ." + name)).color;
       const project = this.projector(width, height), context = this.context, palette = [...PALETTE, this.colour("pic-bad")];
       if (this.lines) this.join(project, palette);
       const dots = [];
@@ -216,6 +215,13 @@
       }
       this.cameras(project);
       this.figure.dataset.view = [this.yaw, this.pitch, this.zoom].map((value) => value.toFixed(3)).join(" ");
+    }
+
+    // What the page, light or dark, makes of a class.
+    colour(name) {
+      this.probe ??= this.figure.appendChild(make("i", { hidden: "" }));
+      this.probe.className = name;
+      return getComputedStyle(this.probe).color;
     }
 
     join(project, palette) {
