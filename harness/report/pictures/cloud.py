@@ -69,7 +69,7 @@ def cloud(material: Material, scales: Ranges) -> Cloud | None:
     Xk, packed_k = _pack(Xk[chosen])
     Xf, packed_f = _pack(Xf[chosen])
     best = next((path for path in paths if path.get("solved")), paths[0])["path"]
-    middle, radius = _fit(Xk, _opening(Xk), best)
+    middle, radius = _fit(np.concatenate([Xk, _near(transform(best[-1], Xf), Xk)]), _opening(Xk), best)
     scene: dict[str, Any] = {
         "k": packed_k, "f": packed_f, "middle": _short(middle), "radius": _short([radius])[0],
         "K": _short(case.as_float("K").ravel()) if case.document.kind == "calib" else None,
@@ -127,6 +127,11 @@ def _pack(points: np.ndarray) -> tuple[np.ndarray, list[Any]]:
 
 def _short(values: Sequence[float] | np.ndarray) -> list[float]:
     return [float(f"{value:.7g}") for value in values]
+
+
+def _near(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The points no farther than twice the farthest of the others: a pose gone wild does not take all others out of sight."""
+    return np.asarray(points[np.linalg.norm(points, axis=1) <= 2 * np.linalg.norm(others, axis=1).max()])
 
 
 def _fit(points: np.ndarray, opening: Sequence[float], path: Sequence[Sequence[float]]) -> tuple[np.ndarray, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.outcome import Kind
 from harness.report.pictures.colormap import STEPS
 from harness.report.pictures.material import Material, Pose, Solved, disagreeing
 from harness.report.pictures.residuals import Residuals, residuals
@@ -44,11 +45,7 @@ def looks(material: Material) -> list[Look]:
     ]
     best = _agreed(material.solved)
     if best is None:
-        words = (
-            ", ".join(dict.fromkeys(f"{it.series.label}: {it.why}" for it in material.solved if it.outcome.judged))
-            or "no solver was run"
-        )
-        names.append(("Solved pose", f"no pose ({shorten(words, 120)})", None))
+        names.append(("Solved pose", f"no pose: {_whose(material.solved)}", None))
     else:
         others = [
             it.series.label for it in material.solved if it is not best and it.pose is not None and it.outcome.judged and it.agrees
@@ -60,6 +57,15 @@ def looks(material: Material) -> list[Look]:
     case = material.case
     assert case is not None
     return [Look(name, note, residuals(case, pose) if pose else None) for name, note, pose in names]
+
+
+def _whose(solved: Sequence[Solved]) -> str:
+    """Which solvers ended how, without a pose."""
+    ends: dict[str, list[str]] = {}
+    for it in solved:
+        if it.outcome.judged and it.outcome.kind is not Kind.UNAVAILABLE:
+            ends.setdefault(it.why, []).append(it.series.label)
+    return shorten("; ".join(f"{end} ({', '.join(names)})" for end, names in ends.items()), 160) or "no solver was run"
 
 
 def _agreed(solved: Sequence[Solved]) -> Solved | None:

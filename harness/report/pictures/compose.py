@@ -105,7 +105,7 @@ def _inliers(look: Look) -> str:
     assert look.found is not None
     counted = look.found.count(State.COUNTS)
     full = int(((look.found.weight >= 1) & (look.found.state == State.COUNTS)).sum())
-    share = f"; {number(100 * full / counted)} % of those that count have full weight" if counted else ""
+    share = f"; {number(100 * full / counted)} % of the used have full weight" if counted else ""
     return f"{look.name}: {heatmaps.state_words(look.found)}{share}"
 
 

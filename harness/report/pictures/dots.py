@@ -53,7 +53,7 @@ def pose_errors(
     if not rows:
         return Markup()
     height = ROW * len(rows)
-    aside = NO_POSE if any(row.without for row in rows) else 0.0
+    aside = NO_POSE if any(row.without for row in rows) else 12.0
     each = (WIDTH - LEFT - aside - GAP * len(MEASURES)) / len(MEASURES)
     bands = "".join(f"M{-4} {TOP + ROW * (i + 0.5):.1f}H{WIDTH:.0f}" for i in range(0, len(rows), 2))
     parts = [tag("path", d=bands, class_="pic-band", stroke_width=ROW)]
@@ -61,7 +61,7 @@ def pose_errors(
     for k, (measure, (title, unit)) in enumerate(MEASURES.items()):
         box = Box(LEFT + k * (each + GAP), TOP, each, height)
         parts += _panel(box, measure, title, unit, rows, series, tolerances.get(measure))
-    if aside:
+    if aside == NO_POSE:
         parts += _missing(Box(WIDTH - NO_POSE + 8, TOP, NO_POSE - 8, height), rows, series)
     return svg(WIDTH, TOP + height + BOTTOM, "Pose error against the oracle, per case and solver", _words(rows, tolerances), *parts)
 

@@ -71,10 +71,10 @@ class Symmetric:
             return np.asarray(0.5 + 0.5 * np.arcsinh(values / self.straight) / math.asinh(self.limit / self.straight))
 
     def ticks(self) -> list[float]:
-        """Zero, and to both sides up to two powers of ten above ``straight``; else the limits."""
+        """Zero, and to both sides up to two powers of ten above ``straight``; plain numbers where there is none."""
         powers = range(math.ceil(math.log10(self.straight) - 1e-9), math.floor(math.log10(self.limit) + 1e-9) + 1)
-        sides = [10.0**power for power in powers][-2:] or [self.limit]
-        return [*(-value for value in reversed(sides)), 0.0, *sides]
+        sides = [10.0**power for power in powers][-2:]
+        return _multiples(-self.limit, self.limit) if not sides else [*(-value for value in reversed(sides)), 0.0, *sides]
 
 
 def _multiples(low: float, high: float) -> list[float]:
