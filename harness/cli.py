@@ -8,7 +8,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import auditcli, bisectcli, casecli, console, diagnosecli, doctorcli, fuzzcli, importcli, minimizecli, probecli, recordcli, registry
+from harness import (
+    auditcli,
+    bisectcli,
+    casecli,
+    console,
+    diagnosecli,
+    doctorcli,
+    fuzzcli,
+    importcli,
+    minimizecli,
+    probecli,
+    recordcli,
+    registry,
+)
 from harness.bisect import exitcode
 from harness.errors import HarnessError
 from harness.isolation import TOOLS, Limits
@@ -125,11 +138,15 @@ def replay_command(
 
 
 @app.command("report", epilog="Example: harness report reports/latest")
-def report_command(folder: Annotated[Path, typer.Argument(help="The folder of one run.")], json: Json = False) -> None:
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    pictures: Annotated[bool, typer.Option(help="Draw each case: residuals, points, convergence.")] = True,
+    json: Json = False,
+) -> None:
     """Write the HTML report and the result tables of a run again, from its files."""
     from harness.report import write_report
 
-    page = write_report(folder)
+    page = write_report(folder, pictures=pictures)
     if json:
         console.out.print_json(dumps({"report": str(page)}))
     else:

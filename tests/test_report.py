@@ -116,7 +116,7 @@ def test_stage_timeline_shows_where_it_ended_and_what_was_never_reached(page: ht
 
 
 def test_other_outcomes_are_collapsed_and_complete(page: html_tree.Element) -> None:
-    folded = {e.attributes["id"]: e for e in page.all("details")}
+    folded = {e.attributes["id"]: e for e in page.all("details") if e.attributes.get("class") != "pictures"}
     assert len(folded) == sum(it.expected is not False for it in made.realistic())
     assert all("open" not in e.attributes for e in folded.values())
     assert "op_value: [0.01, -0.02" in folded["outcome-seed-crash-sim3-inv--reference"].text
@@ -146,18 +146,16 @@ def test_parity_marks_what_is_over_tolerance_and_prints_the_reasons(page: html_t
     assert operation.all("th")[0].words == "seed-crash-sim3-inv"
 
 
-def test_every_case_with_a_trace_has_a_convergence_figure(folder: Path, page: html_tree.Element) -> None:
-    figures = [figure for figure in page.by_id("main").all("figure") if figure.all("figcaption")]
-    names = [figure.all("a")[0].text for figure in figures if figure.all("a")]
-    assert names[0] == "tum-desk-drift"  # failures first
-    assert sorted(names) == sorted({it.case for it in made.realistic() if it.trace})
-    assert len(page.all("svg")) == len(names) + 2
-    words = page.all("svg")[0].text
-    assert "tum-plant-077-083" in words  # text stays text
+def test_every_case_has_its_pictures_with_failures_first(folder: Path, page: html_tree.Element) -> None:
+    names = [it.all("summary")[0].words for it in page.all("details", "pictures")]
+    assert names[0].endswith("tum-desk-drift") and names[0].startswith("\u2717")
+    drawn = {it.split()[-1] for it in names}
+    assert {it.case for it in made.realistic() if it.trace} <= drawn
     html = (folder / "index.html").read_text(encoding="utf-8")
-    assert "<metadata" not in html
-    assert "DejaVu" not in html
-    assert "#0000" not in html.split("</style>")[1]  # every stand-in colour has become the page's
+    assert "DejaVu" not in html and "<metadata" not in html
+    write_report(folder, pictures=False)
+    assert 'class="pictures"' not in (folder / "index.html").read_text(encoding="utf-8")
+    write_report(folder)
 
 
 def test_shows_environment_attribution_and_command(page: html_tree.Element) -> None:

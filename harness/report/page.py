@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup
+
 from harness.outcome import Outcome
 from harness.report.bugs import BugRow, bug_rows, diagnose_run
 from harness.report.evidence import Section, section
-from harness.report.figures import Figures, draw_figures
 from harness.report.headline import Headline, headline
 from harness.report.matrix import Matrix, build_matrix
 from harness.report.modes import Modes, build_modes
 from harness.report.parity_table import Baseline, OpRow, ParityRow, baselines, op_rows, parity_rows
+from harness.report.pictures import case_pictures, run_pictures
 from harness.report.specimens import Specimens, read_specimens
 from harness.report.sweeps import Sweeps, build_sweeps
 from harness.report.text import Anchors, clean, duration, number
@@ -24,6 +26,9 @@ from harness.run import Run
 
 FAILURE_TEXT, OTHER_TEXT = 24_000, 3_000
 """Characters that one piece of output may have, in a failure's section and in another's."""
+
+MOST_PICTURES = 80
+"""Cases whose pictures a page holds; each is some 20 kB."""
 
 PAGE_TEXT = 4_000_000
 """About how many characters of output a page may hold; with many outcomes each gets less."""
@@ -40,6 +45,16 @@ class CaseRow:
     tags: str
     expect: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A case's own, folded away until somebody looks."""
+
+    anchor: str
+    case: str
+    failed: bool
+    html: Markup
 
 
 @dataclass(frozen=True)
@@ -75,15 +90,19 @@ class Page:
     parity: tuple[ParityRow, ...]
     ops: tuple[OpRow, ...]
     baselines: tuple[Baseline, ...]
-    figures: Figures
+    run_pictures: Markup
+    pictures: tuple[Pictures, ...]
+    pictures_left_out: int
     specimens: Specimens | None
     environment: tuple[tuple[str, str], ...]
     cases: tuple[CaseRow, ...]
     attributions: tuple[Attribution, ...]
 
 
-def build_page(run: Run) -> Page:
-    """Raises ``ResultError`` when a number of the run is none."""
+def build_page(run: Run, *, pictures: bool = True) -> Page:
+    """``pictures`` of each case may be left out: they are most of the time and of the page. Raises ``ResultError`` when a number of
+    the run is none.
+    """
     diagnoses = diagnose_run(run)
     run, anchors = diagnoses.run, Anchors()
     specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder)
@@ -108,6 +127,7 @@ def build_page(run: Run) -> Page:
         )
         for i, outcome in enumerate(run.outcomes)
     ]  # fmt: skip
+    drawn = _pictures(run, anchors) if pictures else ()
     return Page(
         run_id=clean(run.id),
         started=clean(run.started),
@@ -130,12 +150,22 @@ def build_page(run: Run) -> Page:
         parity=parity_rows([entry for entry in entries if entry[0].judged], tolerances),
         ops=op_rows(entries),
         baselines=baselines(entries, tolerances),
-        figures=draw_figures(run, parities, tolerances, case_hrefs),
+        run_pictures=run_pictures(run, case_hrefs),
+        pictures=drawn,
+        pictures_left_out=len(case_anchors) - len(drawn) if pictures else 0,
         specimens=specimens,
         environment=tuple((clean(name), clean(value)) for name, value in _flat(run.environment)),
         cases=tuple(_case_row(case, anchor, run.cases.get(case, {})) for case, anchor in case_anchors.items()),
         attributions=_attributions(run),
     )
+
+
+def _pictures(run: Run, anchors: Anchors) -> tuple[Pictures, ...]:
+    """Of the cases with a failure first, as many as a page can hold."""
+    failed = {outcome.case for outcome in run.outcomes if outcome.expected is False}
+    shown = sorted(_case_ids(run), key=lambda case: case not in failed)[:MOST_PICTURES]
+    made = ((case, case_pictures(run, case)) for case in shown)
+    return tuple(Pictures(anchors.new("pictures", case), clean(case), case in failed, html) for case, html in made if html)
 
 
 def _names(outcome: Outcome) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from harness.jsonfile import write_bytes
 from harness.report.page import Page, build_page
+from harness.report.pictures import PICTURES_CSS, PICTURES_JS
 from harness.report.tables import csv, frame, parquet
 from harness.report.text import clean
 from harness.run import read_run
@@ -18,11 +19,11 @@ from harness.run import read_run
 PAGE, PARQUET, CSV = "index.html", "results.parquet", "results.csv"
 
 
-def write_report(run_folder: Path) -> Path:
-    """Returns the path of ``index.html``. Raises ``ResultError`` when the run cannot be read."""
+def write_report(run_folder: Path, *, pictures: bool = True) -> Path:
+    """Returns the path of ``index.html``, with each case's pictures or without. Raises ``ResultError`` for a run it cannot read."""
     run = read_run(run_folder)
     table = frame(run)
-    html = render(build_page(run))
+    html = render(build_page(run, pictures=pictures))
     write_bytes(run_folder / PARQUET, parquet(table))
     write_bytes(run_folder / CSV, csv(table))
     write_bytes(run_folder / PAGE, html.encode())
@@ -35,6 +36,7 @@ def render(page: Page) -> str:
     )
     environment.filters["clean"] = clean
     script, style = (environment.get_template(name).render() for name in ("report.js", "report.css"))
+    script, style = f"{script}\n{PICTURES_JS}", f"{style}\n{PICTURES_CSS}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a string from a case ever get past the escaping, the browser still runs no script but ours and loads nothing.
     sources = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
