@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.bisect.section import bisect_section
 from harness.outcome import Outcome
 from harness.report.bugs import BugRow, bug_rows, diagnose_run
 from harness.report.evidence import Section, section
@@ -77,6 +78,7 @@ class Page:
     headline: Headline
     bugs: tuple[BugRow, ...]
     unreadable: tuple[str, ...]
+    bisect: Markup
     matrix: Matrix
     modes: Modes | None
     sweeps: Sweeps | None
@@ -137,6 +139,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         headline=headline(run, " ".join(asides), missed=bad),
         bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
         unreadable=diagnoses.problems,
+        bisect=Markup(bisect_section(run.folder)),
         matrix=build_matrix(run, hrefs, case_hrefs),
         modes=build_modes(run, hrefs),
         sweeps=sweeps,

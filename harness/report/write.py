@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.bisect.section import BISECT_CSS
 from harness.jsonfile import write_bytes
 from harness.report.page import Page, build_page
 from harness.report.pictures import PICTURES_CSS, PICTURES_JS
@@ -36,7 +37,7 @@ def render(page: Page) -> str:
     )
     environment.filters["clean"] = clean
     script, style = (environment.get_template(name).render() for name in ("report.js", "report.css"))
-    script, style = f"{script}\n{PICTURES_JS}", f"{style}\n{PICTURES_CSS}"
+    script, style = f"{script}\n{PICTURES_JS}", f"{style}\n{PICTURES_CSS}\n{BISECT_CSS}"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a string from a case ever get past the escaping, the browser still runs no script but ours and loads nothing.
     sources = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
