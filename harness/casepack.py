@@ -1,5 +1,7 @@
 """A case as one portable zip, ``<id>/case.json`` and ``<id>/tensors.safetensors``: the same case gives the same bytes.
 
+Beside the case's folder a zip may hold files of its own, as ``harness bundle`` adds them; they are never unpacked here.
+
 Unpacking trusts nothing in the archive: names, kinds, sizes and checksums are checked, what comes out is read as a case, and
 only then does it get its name. Whatever is wrong is a ``CaseError``, and nothing is left behind.
 """
@@ -7,6 +9,7 @@ only then does it get its name. Whatever is wrong is a ``CaseError``, and nothin
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 import struct
@@ -33,10 +36,14 @@ from harness.errors import CaseError
 MAX_ARCHIVE_BYTES = (1 << 31) - 1
 """Above this a zip needs its 64-bit records, which are refused: a case that large is a folder."""
 
+BESIDE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.(txt|json|html|py)")
+"""Names of files that may lie beside the case's folder."""
+
 _CHUNK = 1 << 20
 _END = struct.Struct("<4s4H2LH")  # the record a zip ends with: signature, disks, entries, directory size and offset, comment
 _END64 = b"PK\x06\x07"
 _MAX_DIRECTORY_BYTES = 4096
+_MAX_MEMBERS = 16
 _FILES = (DOCUMENT, TENSORS)
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _DOS_FOLDER = 0x10
@@ -58,7 +65,8 @@ def pack_case(folder: Path, archive: Path) -> Path:
         with temporary.open("xb") as file:
             with zipfile.ZipFile(file, "w", allowZip64=False) as packed:
                 for name in names:
-                    _add(packed, folder / name, f"{document.id}/{name}")
+                    with open_regular(folder / name, MAX_TENSORS_BYTES) as (source, size):
+                        add(packed, source, size, f"{document.id}/{name}")
             file.flush()
             os.fsync(file.fileno())
         if temporary.stat().st_size > MAX_ARCHIVE_BYTES:
@@ -110,17 +118,17 @@ def _extract_case(archive: Path, packed: zipfile.ZipFile, case_id: str, members:
     read_case(folder)
 
 
-def _add(packed: zipfile.ZipFile, source: Path, name: str) -> None:
+def add(packed: zipfile.ZipFile, source: BinaryIO, size: int, name: str) -> None:
+    """Write a member of ``size`` bytes whose header says nothing of when and where it was made."""
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     # Stored, not deflated: what deflate writes differs between versions of zlib, and float values hardly shrink.
     entry.compress_type = zipfile.ZIP_STORED
     entry.create_system = 3  # Unix, wherever this runs: its permissions are the ones given
     entry.external_attr = (stat.S_IFREG | 0o644) << 16
-    with open_regular(source, MAX_TENSORS_BYTES) as (file, size):
-        entry.file_size = size
-        with packed.open(entry, "w") as member:
-            while chunk := file.read(_CHUNK):
-                member.write(chunk)
+    entry.file_size = size
+    with packed.open(entry, "w") as member:
+        while chunk := source.read(_CHUNK):
+            member.write(chunk)
 
 
 def _check_end(archive: Path, file: BinaryIO, size: int) -> None:
@@ -135,7 +143,7 @@ def _check_end(archive: Path, file: BinaryIO, size: int) -> None:
         raise CaseError(archive, "archive", "is not a zip archive, or not whole")
     if tail.startswith(_END64) or disk or first_disk or entries_here != entries:
         raise CaseError(archive, "archive", "is in parts, or of the 64-bit kind")
-    if not 1 <= entries <= len(_FILES) or directory > _MAX_DIRECTORY_BYTES:
+    if not 1 <= entries <= _MAX_MEMBERS or directory > _MAX_DIRECTORY_BYTES:
         raise CaseError(archive, "archive", f"has {entries} members and a directory of {directory} bytes: it is not one case")
     if offset + directory + _END.size != size:
         raise CaseError(archive, "archive", "its directory is not where its end says")
@@ -147,6 +155,8 @@ def _members(archive: Path, entries: list[zipfile.ZipInfo], size: int) -> tuple[
     found: dict[str, zipfile.ZipInfo] = {}
     folders = set()
     for entry in entries:
+        if _is_beside(entry):
+            continue
         folder, name = _split(archive, entry)
         if name in found and folder in folders:
             raise CaseError(archive, entry.orig_filename, "stands twice")
@@ -160,6 +170,11 @@ def _members(archive: Path, entries: list[zipfile.ZipInfo], size: int) -> tuple[
     if DOCUMENT not in found:
         raise CaseError(archive, DOCUMENT, "is missing")
     return folders.pop(), found
+
+
+def _is_beside(entry: zipfile.ZipInfo) -> bool:
+    """A file of the zip's own, in no folder. Nothing of it is read."""
+    return entry.orig_filename != DOCUMENT and BESIDE.fullmatch(entry.orig_filename) is not None
 
 
 def _split(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, str]:

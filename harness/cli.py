@@ -15,6 +15,7 @@ from harness import (
     console,
     diagnosecli,
     doctorcli,
+    formscli,
     fuzzcli,
     importcli,
     minimizecli,
@@ -49,6 +50,8 @@ app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
 app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
 app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
 app.command("minimize", epilog=minimizecli.EXAMPLES)(minimizecli.command)
+app.command("export", epilog=formscli.EXPORT_EXAMPLES)(formscli.export_command)
+app.command("bundle", epilog=formscli.BUNDLE_EXAMPLES)(formscli.bundle_command)
 app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
 app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 

@@ -83,7 +83,9 @@ def test_wrong_sets_of_members(original: Case, tmp_path: Path) -> None:
     document, tensors = members(original)
     cases: dict[str, list[Member]] = {
         "0 members": [],
-        "3 members": [document, tensors, ("small/readme", b"")],
+        "17 members": [document, tensors, *((f"{i}.txt", b"") for i in range(15))],
+        "is not ID/case.json": [document, tensors, ("small/readme.txt", b"")],
+        "holds 0 folders": [("readme.txt", b"")],
         "2 folders": [document, *members(original, "other")[1:]],
         "twice": [document, document],
         "is missing": [tensors],

@@ -127,10 +127,11 @@ def _with_symptoms(
 def _bug(named: str, members: list[tuple[Outcome, Diagnosis]]) -> Bug:
     best = min((diagnosis for _, diagnosis in members), key=lambda it: CONFIDENCES.index(it.confidence))
     keys = tuple(dict.fromkeys(outcome.key for outcome, _ in members))
-    return Bug(named, best, keys, any(_is_failure(outcome) for outcome, _ in members))
+    return Bug(named, best, keys, any(is_failure(outcome) for outcome, _ in members))
 
 
-def _is_failure(outcome: Outcome) -> bool:
+def is_failure(outcome: Outcome) -> bool:
+    """Not as its case expects; where nobody judged it, an end that is none of a pose, a status, and not tried."""
     if outcome.expected is not None:
         return not outcome.expected
     return outcome.kind not in (Kind.OK, Kind.SOLVER_STATUS, Kind.UNAVAILABLE, Kind.INCONCLUSIVE)

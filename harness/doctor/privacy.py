@@ -36,8 +36,8 @@ class Identity:
         hosts = {environ.get(name, "") for name in _HOST_VARIABLES} | {platform.node(), platform.node().partition(".")[0]}
         return Identity(
             tuple(sorted((h.rstrip("/\\") for h in homes if len(h.rstrip("/\\")) > 2), key=len, reverse=True)),
-            _telling(users),
-            _telling(hosts),
+            telling(users),
+            telling(hosts),
         )
 
     def hide(self, text: str) -> str:
@@ -57,6 +57,7 @@ def _account() -> str:
         return ""
 
 
-def _telling(names: set[str]) -> tuple[str, ...]:
+def telling(names: set[str]) -> tuple[str, ...]:
+    """The names that tell something of somebody, the longest first."""
     telling = {name for name in names if len(name) > 2 and name.lower() not in _GENERIC}
     return tuple(sorted(telling, key=len, reverse=True))
