@@ -52,6 +52,7 @@ app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
 app.command("minimize", epilog=minimizecli.EXAMPLES)(minimizecli.command)
 app.command("export", epilog=formscli.EXPORT_EXAMPLES)(formscli.export_command)
 app.command("bundle", epilog=formscli.BUNDLE_EXAMPLES)(formscli.bundle_command)
+app.command("view", epilog=formscli.VIEW_EXAMPLES)(formscli.view_command)
 app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
 app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
 

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from harness import console
+from harness.casefile import read_case
 from harness.errors import HarnessError, UsageError
 from harness.forms.pick import diagnosed_bugs
 from harness.forms.readme import taken_out_words
 from harness.jsonfile import dumps, write_bytes
+from harness.run import read_run
 
 BUNDLE_EXAMPLES = (
     "Examples: harness bundle reports/latest -o crash.zip | harness bundle reports/latest/outcomes/NAME.json -o crash.zip --case "
@@ -21,6 +23,10 @@ BUNDLE_EXAMPLES = (
 EXPORT_EXAMPLES = (
     "Examples: harness export reports/latest --junit junit.xml --sarif harness.sarif | harness export reports/latest --markdown - "
     '>> "$GITHUB_STEP_SUMMARY"'
+)
+VIEW_EXAMPLES = (
+    "Examples: harness view cases/real-fr1-desk-0-8-ray | harness view cases/real-fr1-desk-0-8-ray --run reports/latest --save "
+    "desk.rrd"
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 _JUNIT = "Write JUnit XML, for Jenkins, GitLab and others."
@@ -98,3 +104,20 @@ def bundle_command(
         console.out.print(
             f"[yellow]{made.other_failures} more distinct failures in this run: bundle the file of an outcome for each[/]"
         )
+
+
+def view_command(
+    case: Annotated[Path, typer.Argument(help="One case folder.")],
+    run: Annotated[Path | None, typer.Option(help="A run of this case: its solvers' poses are shown as well.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write an .rrd file in place of opening the viewer.")] = None,
+) -> None:
+    """Look at a case in Rerun: Xk, and Xf at the initial pose and at every solver's, coloured by residual, with the cameras.
+
+    Needs rerun-sdk (python -m pip install rerun-sdk).
+    """
+    from harness.forms.view import view
+
+    entities = view(read_case(case), read_run(run).outcomes if run is not None else (), save)
+    console.err.print(
+        f"{len(entities)} entities" + (f" in {console.escape(str(save))}" if save is not None else " sent to the viewer")
+    )

@@ -34,6 +34,8 @@ from harness.registry import TRACKER
 from harness.report import write_report
 from harness.run import OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_object
 
+MINIMIZED = "minimize.json"
+"""What ``harness minimize`` leaves beside the case it made; ``case`` is that case's folder."""
 CHECKOUT = "PATH-OF-YOUR-CHECKOUT"
 _DOCTOR_LIMIT_S = 30.0
 
@@ -64,20 +66,22 @@ def bundle(
 ) -> Bundle:  # fmt: skip
     """Write ``archive``, which must not exist. ``source``: a run folder (its first failure is sent) or an outcome's file.
 
-    ``case`` is sent in place of the recorded one, as what ``harness minimize`` made of it; ``solver_file`` sends the solver's
-    FILE.py as well. The machine is examined unless the run's folder holds a ``doctor.json``, or ``doctor`` is false. Raises
-    ``UsageError``, ``ResultError`` or ``CaseError``, and leaves nothing behind then.
+    ``case`` is sent in place of the recorded one: a case, or the folder ``harness minimize`` wrote; ``solver_file`` sends the
+    solver's FILE.py as well. The machine is examined unless the run's folder holds a ``doctor.json``, or ``doctor`` is false.
+    Raises ``UsageError``, ``ResultError`` or ``CaseError``, and leaves nothing behind then.
     """
     if os.path.lexists(archive):
         raise UsageError(f"{archive}: exists already; a bundle overwrites nothing")
     scrubber = scrubber or Scrubber.of_this_process()
     picked = pick(source)
-    original = read_case(case or _case_folder(picked))
+    original = read_case(_minimal(case) if case is not None else _case_folder(picked))
     machine = _doctor(picked.run.folder) if doctor else None
     with tempfile.TemporaryDirectory(prefix="harness-bundle-") as folder:
         _learn(scrubber, picked, original)
         sent = write_case(_scrubbed_case(original, scrubber), Path(folder) / _safe_id(original.id, scrubber))
-        repeat = _repeat(picked, sent.id)
+        minimized = case is not None and original.path != case
+        again = dataclasses.replace(picked.outcome, layout=RECORDED) if minimized else picked.outcome  # it was made in that layout
+        repeat = _repeat(picked.run, again, sent.id)
         run = _write_run(Path(folder) / "run", picked, sent.id, repeat, scrubber)
         outcome = next(it for it in run if it["outcome_of_bundle"])
         del outcome["outcome_of_bundle"]
@@ -120,6 +124,16 @@ def _case_folder(picked: Picked) -> Path:
     return folder
 
 
+def _minimal(folder: Path) -> Path:
+    """The case itself, or the one that a minimizing left in its folder."""
+    if not (folder / MINIMIZED).is_file():
+        return folder
+    name = read_object(folder / MINIMIZED).get("case")
+    if not isinstance(name, str) or not is_valid_id(name):
+        raise UsageError(f"{folder / MINIMIZED}: case: nothing smaller was found there")
+    return folder / name
+
+
 def _learn(scrubber: Scrubber, picked: Picked, case: Case) -> None:
     run = of_case(picked.run, picked.outcome.case)
     for document in (run.environment, run.command, *(it.to_json() for it in run.outcomes), case.document.model_dump(mode="json")):
@@ -146,9 +160,9 @@ def _scrubbed_case(case: Case, scrubber: Scrubber) -> Case:
     return Case(CaseDocument.model_validate_json(dumps(document)), case.values)
 
 
-def _repeat(picked: Picked, case_id: str) -> Repeat:
+def _repeat(run: Run, outcome: Outcome, case_id: str) -> Repeat:
     """Made of the outcome's fields, never of its own command: that may be a stranger's."""
-    outcome, limits = picked.outcome, picked.run.plan.get("limits")
+    limits = run.plan.get("limits")
     limits = limits if isinstance(limits, dict) else {}
     words = ["python", "-m", "harness", "replay", case_id, "--solver", _solver_word(outcome.solver)]
     for option, value, default in (
@@ -194,8 +208,8 @@ def _write_run(folder: Path, picked: Picked, case_id: str, repeat: Repeat, scrub
     documents = []
     for number, outcome in enumerate(run.outcomes):
         mine = outcome.key == picked.outcome.key
-        document = shown(outcome.to_json())
-        document["repeat"] = repeat.posix if mine else _repeat(dataclasses.replace(picked, outcome=outcome), case_id).posix
+        again = repeat if mine else _repeat(run, outcome, case_id)
+        document = shown(_renamed(outcome.to_json(), outcome.repeat, again.posix)) | {"repeat": again.posix}
         write_json(folder / OUTCOMES / f"{number:05}.json", document)
         documents.append(document | {"outcome_of_bundle": mine})
     for oracle in _yardstick(run):

@@ -39,11 +39,12 @@ def readme(
     """``outcome`` is the scrubbed document of the outcome that is sent. Lines end with CR LF: any Windows shows them."""
     diagnosis = outcome.get("diagnosis") or {}
     stem = archive.removesuffix(".zip") or "crash"
+    said = (("cause", "sentence"), ("sure", "confidence"), ("fix", "fix"))
     solver = repeat.words[repeat.words.index("--solver") + 1]
     lines = [
         "WHAT HAPPENED", "",
         f"  {outcome['outcome']}: {outcome.get('verdict') or outcome.get('reason') or ''}",
-        *[f"  {name:10} {diagnosis[key]}" for name, key in (("cause", "sentence"), ("sure", "confidence"), ("fix", "fix")) if key in diagnosis],
+        *[f"  {name:10} {diagnosis[key]}" for name, key in said if key in diagnosis],
         f"  signature  {outcome.get('signature') or 'none'}", "",
         "HOW TO REPEAT IT", "",
         "Python 3.11 or newer, and sim3solve with its harness installed (python -m pip install -e . in a clone).", "",
@@ -59,8 +60,8 @@ def readme(
         *[f"  {it.name:40} {it.bytes:10} bytes  {it.what}" for it in contents], "",
         "WHAT WAS TAKEN OUT", "",
         f"  {taken_out_words(taken_out)}.",
-        "  Names, paths, addresses and keys are shown as <user>, <host>, <path>, <ip>, <mac>, <email>, <uuid>, <secret>; <ip> may also",
-        "  stand for a version number of four parts. The numbers of the case are what the solver was given and are not changed.",
+        "  Names, paths, addresses and keys are shown as <user>, <host>, <path>, <ip>, <mac>, <email>, <uuid>, <secret>; <ip> may",
+        "  also stand for a version number of four parts. The numbers of the case are what the solver was given, unchanged.",
     ]  # fmt: skip
     return "\r\n".join(clean(line).replace("\n", " ") for line in lines) + "\r\n"
 
@@ -74,12 +75,10 @@ def taken_out_words(taken_out: Mapping[str, int]) -> str:
 
 def _needs(solver: str, *, has_solver: bool) -> list[str]:
     if solver.startswith("mast3r-slam:"):
-        return ["The solver is the tracker of a checkout of MASt3R-SLAM: put its folder in the place of the last word.", ""]
+        return ["The solver is the tracker of a checkout of MASt3R-SLAM: put its folder in the place of PATH-OF-YOUR-CHECKOUT.", ""]
     if ".py:" in solver and not has_solver:
-        return [
-            f"The solver is a file that is not in here: ask for {solver.partition(':')[0]} (harness bundle --solver-file adds it).",
-            "",
-        ]
+        file = solver.partition(":")[0]
+        return [f"The solver is a file that is not in here: ask for {file} (harness bundle --solver-file adds it).", ""]
     return []
 
 

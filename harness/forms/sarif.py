@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,8 @@ from harness.run import Run
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT = "harnessSignature/v1"
 ROOT = "SRCROOT"
+_STANDARD_LIBRARY = re.compile(r"/lib/python3\.\d+/(?!(site|dist)-packages/)|(?i:/lib/(?!site-packages/|python3)[\w/]*\.py$)|^<")
+_CHECKOUT = Path(__file__).resolve().parents[2].as_posix() + "/"
 _LARGEST_LINE = 2**31 - 1
 _SUMMARIES = {rule.cause: rule.summary for rule in RULES} | {code.cause: code.claim for code in CODES}
 
@@ -66,15 +69,18 @@ def _result(run: Run, bug: Bug, rule: int) -> Object:
     shown_by = [outcome for outcome in run.outcomes if outcome.key in bug.outcomes]
     found = _findings(bug, shown_by)
     said = bug.diagnosis
-    message = f"{said.sentence} Shown by {', '.join(bug.solvers)} on {', '.join(bug.cases[:5])}{' and more' if len(bug.cases) > 5 else ''}."
+    cases = ", ".join(bug.cases[:5]) + (" and more" if len(bug.cases) > 5 else "")
+    message = f"{said.sentence} Shown by {', '.join(bug.solvers)} on {cases}. Fix: {said.fix}. Again: {shown_by[0].repeat}"
     result: Object = {
         "ruleId": clean(said.cause), "ruleIndex": rule, "level": "error" if bug.failure else "warning",
-        "message": {"text": clean(f"{message} Fix: {said.fix}. Again: {shown_by[0].repeat}")},
+        "message": {"text": clean(message).replace("](", "] (")},  # else a link
         "locations": [_location(found[0]) if found and _where(found[0]) else _of_outcome(run, shown_by[0])],
         "partialFingerprints": {FINGERPRINT: clean(bug.signature)},
         "occurrenceCount": max(1, len(bug.outcomes)),
-        "properties": {"confidence": said.confidence, "cases": [clean(it) for it in bug.cases], "solvers": [clean(it) for it in bug.solvers],
-                       "facts": [clean(f"{fact.quote} ({fact.where})") for fact in said.facts]},
+        "properties": {
+            "confidence": said.confidence, "cases": [clean(it) for it in bug.cases],
+            "solvers": [clean(it) for it in bug.solvers], "facts": [clean(f"{fact.quote} ({fact.where})") for fact in said.facts],
+        },
     }  # fmt: skip
     stack = [frame for frame in (found[0].get("host_stack") or ()) if isinstance(frame, Mapping)] if found else []
     if stack:
@@ -105,11 +111,10 @@ def _location(finding: Mapping[str, Any]) -> Object:
 def _of_outcome(run: Run, outcome: Outcome) -> Object:
     """The innermost frame that is the solver's; without one the case, which is where a reader has to begin."""
     frames = from_faulthandler(outcome.faulthandler) or from_traceback(outcome.exception.traceback if outcome.exception else "")
-    for frame in top(frames, 1):
-        return {
-            "physicalLocation": _physical(frame.file, frame.line),
-            "logicalLocations": [{"name": clean(frame.function), "kind": "function"}],
-        }
+    for frame in top(frames, len(frames)):
+        if not _STANDARD_LIBRARY.search(frame.file):
+            name = [{"name": clean(frame.function), "kind": "function"}]
+            return {"physicalLocation": _physical(frame.file, frame.line), "logicalLocations": name}
     folder = str(run.cases.get(outcome.case, {}).get("path") or outcome.case)
     return {"physicalLocation": _physical(f"{folder}/case.json", 1)}
 
@@ -142,8 +147,8 @@ def _rows(snippet: Any) -> Iterator[tuple[int, str]]:
 
 
 def _artifact(path: str) -> Object:
-    """An absolute path as a file's URI; any other relative to where the run was started."""
-    plain = clean(path).replace("\\", "/")
+    """An absolute path as a file's URI; any other, and one of our own, relative to where the run was started."""
+    plain = clean(path).replace("\\", "/").removeprefix(_CHECKOUT)
     if re.match(r"[A-Za-z]:/", plain):
         return {"uri": "file:///" + plain[:2] + quote(plain[2:])}
     if plain.startswith("/"):

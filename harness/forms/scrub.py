@@ -26,7 +26,8 @@ _SECRETS = re.compile(
     r"|(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)"
     r"|(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
 )
-_NAMED = r"(?<![\w-])[\w-]{0,60}(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credentials?|authorization|cookie)[\w-]{0,60}"
+_SECRET_WORD = "(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credentials?|authorization|cookie)"
+_NAMED = rf"(?<![\w-])[\w-]{{0,60}}{_SECRET_WORD}[\w-]{{0,60}}"
 _VALUE = r"(?P<value>[^\s\"'\\,;&<>]{4,})"
 _ASSIGNED = (
     re.compile(rf"(?P<name>{_NAMED})(?P<sign>[\\\"']{{0,4}}\s*(?:=|:|%3d)\s*[\\\"']{{0,4}}){_VALUE}", re.IGNORECASE),
@@ -37,11 +38,12 @@ _MAC = re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{6,39}(?:%\w{1,15})?(?![\w:])")
 _UUID = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Fa-f])")
-_PUBLIC = ("127.0.0.1", "0.0.0.0")  # noqa: S104  an address everybody has
+_PUBLIC = ("127.0.0.1", "0.0.0.0")
 
 _SYSTEM = re.compile(
     r"(?:file://)?(?:/(?:usr|lib|lib32|lib64|libx32|bin|sbin|etc|proc|sys|dev)/|[a-z]:/(?:windows|program))", re.IGNORECASE
 )
+_FILE = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _PACKAGES = ("site-packages", "dist-packages")
 _OURS = ("harness", "sim3solve", "mast3r_slam", "lietorch", "pypose", "torch", "cases", "tests")
 _TYPES = (Outcome, Exit, Diagnosis)
@@ -111,7 +113,8 @@ class Scrubber:
 
     def _know(self, names: Any) -> None:
         whole = {name.replace("%20", " ") for name in names}
-        for name in _private(telling(whole | {part for name in whole for part in name.split()})):
+        parts = {part for name in whole for part in name.split()}
+        for name in _private(telling(whole | parts)):
             self._users.setdefault(name, word(name))
 
     def _sub(self, what: str, pattern: re.Pattern[str], shown: str, text: str) -> str:
@@ -126,7 +129,7 @@ class Scrubber:
             if _SYSTEM.match(plain):
                 return found[0]
             self.found["path"] += 1
-            return f"<path>/{_tail(plain)}"
+            return "/".join(["<path>", *_tail(plain)])
 
         return PATHS.sub(shown, text)
 
@@ -161,14 +164,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _tail(path: str) -> str:
-    """What of a path tells which file it is and nothing of anybody: from a package on, else the last name."""
+def _tail(path: str) -> list[str]:
+    """What of a path tells which file it is and nothing of anybody: from a package on, else the last name if it is a file's."""
     names = [name for name in path.split("/") if name]
     for known, last in ((_PACKAGES, False), (_OURS, True)):
         places = [i for i, name in enumerate(names[:-1]) if name in known]
         if places:
-            return "/".join(names[places[-1] if last else places[0] :])
-    return names[-1] if names else ""
+            return names[places[-1] if last else places[0] :]
+    return [name for name in names[-1:] if _FILE.search(name)]
 
 
 def _is_address(text: str) -> bool:

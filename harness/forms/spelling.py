@@ -25,7 +25,7 @@ PATHS = re.compile(
     rf"(?<=[\"'])(?:(?:{_DRIVE}|~|\\{{1,4}}{_IN_A_NAME}+)?(?:{SLASH}(?:{_IN_A_QUOTED_NAME}|<user>)+)+)(?=\\?[\"'])"
     rf"|{_DRIVE}(?:{SLASH}{_WINDOWS_NAME})+"
     rf"|(?<![\w\\])\\{{2,8}}(?:{_IN_A_NAME}|\$)+(?:\\{{1,4}}{_IN_A_NAME}+)+"
-    rf"|(?<![\w.%/\\>)\]~-])(?:file:{_FORWARD}{{2}}|~)?(?:{_FORWARD}{_IN_A_NAME}+){{2,}}",
+    rf"|(?:(?<![\w.%/\\>)\]~-])|(?<=[\s\"']-\w)|(?<=^-\w))(?:file:{_FORWARD}{{2}}|~)?(?:{_FORWARD}{_IN_A_NAME}+){{2,}}",
     re.IGNORECASE,
 )
 """An absolute path: between quotes, where it may hold blanks; a drive's; a share's; below the root or below ``~``."""
