@@ -191,6 +191,9 @@ def test_other_solvers_and_folders_of_cases_are_wrong_use(history, tmp_path):
         bisect(Request(SMALL, "main~2", "main", solver="reference", out=tmp_path))
     with pytest.raises(UsageError, match="bisect one of them"):
         bisect(Request(CASES, "main~2", "main", out=tmp_path))
+    for confidence in (0.4, 1.0, float("nan")):
+        with pytest.raises(UsageError, match="--confidence"):
+            Rules(confidence=confidence)
 
 
 def test_the_command_finds_replays_both_sides_and_writes_the_report(history, tmp_path):

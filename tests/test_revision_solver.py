@@ -69,8 +69,10 @@ def test_each_revision_is_itself_in_one_replay_beside_todays(history, tmp_path, 
 
 
 def test_two_words_for_one_revision_are_one_solver(history, tmp_path):
-    (outcome,) = run(tmp_path, [f"native@{history[1][PLAIN]}", f"native@{history[1][PLAIN][:9]}", "native@main~6"])
-    assert outcome.solver == f"native@{history[1][PLAIN][:12]}"
+    sha = history[1][PLAIN]
+    done = replay(Request((CASE,), (f"native@{sha}", f"native@{sha[:9]}", "native@main~6"), out=tmp_path))
+    assert done.plan["tasks"] == [[CASE.name, f"native@{sha[:12]}", "none"]]
+    assert sha in done.plan["solvers"][f"native@{sha[:12]}"]
 
 
 def test_the_report_and_the_run_say_which_commit(history, tmp_path):

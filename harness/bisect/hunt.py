@@ -11,7 +11,7 @@ from harness.bisect.bench import Ballots, Bench
 from harness.bisect.search import Word, search
 from harness.bisect.target import Target
 from harness.bisect.weigh import Rates, Tally, first_bad, odds_for, smallest
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.gitrepo import Commit
 
 FIRST_RUNS = 5
@@ -26,6 +26,10 @@ class Rules:
 
     repeats: int = 20
     confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:  # NaN is neither
+            raise UsageError(f"--confidence {self.confidence}: must be from 0.5 to below 1")
 
 
 class _Relearned(Exception):
