@@ -1,6 +1,6 @@
 """Solvers with one planted fault each that needs something of its input: ``--solver tests/minimize_faults.py:NAME``.
 
-Where ``MINIMIZE_LOG`` names a file, each writes the hash of its input there first: which runs were made, and how often.
+Where ``MINIMIZE_LOG`` names a file, each writes the hash of its input there first, memory and options included: what was run.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ POISON = 7654.25
 IDENTITY = np.array([[0.0, 0, 0, 0, 0, 0, 1, 1]])
 
 
-def _log(fields):
+def _log(fields, options=None):
     if os.environ.get("MINIMIZE_LOG"):
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in fields)).hexdigest()
+        memory = [(array.shape, array.strides, _address(array) % 512) for array in fields]
+        values = b"".join(np.ascontiguousarray(array).tobytes() for array in fields)
         with open(os.environ["MINIMIZE_LOG"], "a") as file:
-            file.write(digest + "\n")
+            file.write(hashlib.sha256(repr((memory, options)).encode() + values).hexdigest() + "\n")
 
 
 def _fault(breaks):
     """Dies of a null pointer where ``breaks(problem, options)``; elsewhere it returns a wrong pose, which is another failure."""
 
     def solve(problem, options, observe):
-        _log(vars(problem).values())
+        _log(vars(problem).values(), options)
         if breaks(problem, options):
             ctypes.string_at(8)
         return Solution(Status.CONVERGED, IDENTITY, IDENTITY, 0, 0.0)

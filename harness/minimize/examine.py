@@ -125,32 +125,38 @@ def _answer(o: Outcome, expected: bool | None, agrees: bool | None) -> Answer:
 
 
 class _Launchers:
-    """What starts children in this process: one for each way, made when first needed, so that torch is imported once."""
+    """What starts children in this process: one for each way of a search, made when first needed: torch is imported once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[tuple[tuple[str, ...], int], Launcher] = {}
+        self._open: dict[tuple[str, tuple[str, ...], int], Launcher] = {}
 
     def get(self, how: How, solver: SolverSpec) -> Launcher:
         forked = how.tool == "none" and not how.limits.fresh_interpreter
         preload: tuple[str, ...] = PRELOAD if forked or solver.name == ORACLE else ()
         if forked and how.solver.uses_torch:
             preload += PRELOAD_TORCH
+        for scratch in {scratch for scratch, _, _ in list(self._open)} - {how.scratch}:
+            if not Path(scratch).is_dir():  # of a search that is over, elsewhere
+                self.close(scratch)
         with self._lock:
-            key = (preload, how.threads)
+            key = (how.scratch, preload, how.threads)
             if key not in self._open:
                 self._open[key] = open_launcher(Path(how.scratch) / "supervisor.log", preload=preload, threads=how.threads)
             return self._open[key]
 
-    def close(self) -> None:
-        """End all children. Those asked for again are started by others."""
+    def close(self, scratch: str | None = None) -> None:
         with self._lock:
-            opened, self._open = list(self._open.values()), {}
-        for launcher in opened:
+            closed = [self._open.pop(key) for key in list(self._open) if scratch in (None, key[0])]
+        for launcher in closed:
             with contextlib.suppress(OSError):
                 launcher.close()
 
 
 _launchers = _Launchers()
-end_children = _launchers.close
-atexit.register(end_children)
+atexit.register(_launchers.close)
+
+
+def end_children(scratch: str) -> None:
+    """End what runs in this process for the search of this scratch folder. What is asked for again is started again."""
+    _launchers.close(scratch)

@@ -58,7 +58,7 @@ def minimize_case(
         registry.resolve(target.solver), target.tool, target.memory or default_memory(target.tool), limits.child,
         str((out / SCRATCH).resolve()), max(1, _cores() // jobs),
     )  # fmt: skip
-    with _folder(out, fresh) as answers, _pool(executor, jobs) as pool:
+    with _folder(out, fresh) as answers, _pool(executor, jobs, how.scratch) as pool:
         work = _Work(case, given, target, how, limits, out, answers, pool, jobs, started, progress)
         result = work.run()
         document = result.to_json()
@@ -112,7 +112,7 @@ class _Work:
         except Stop as stop:
             stopped = str(stop)
         self._tell("written and looked at afresh", search.cut, tester.runs)
-        end_children()
+        end_children(self.how.scratch)
         written = self._write(search.cut, failure, base.expected, seen)
         after = self._look_again(written, failure, rate)
         shown = sum(failure.shown_by(answer) for answer in after)
@@ -169,7 +169,9 @@ class _Work:
             return run_case(written, Path(self.how.scratch) / f"again-{number}", how, judged=True)
 
         times = MORE_TRIES if rate < 1 else self.limits.tries
-        with _pool(None, min(self.jobs, times)) as pool:  # here, whatever the executor: it is this folder that is looked at
+        with _pool(
+            None, min(self.jobs, times), self.how.scratch
+        ) as pool:  # here, whatever the executor: it is this folder that is looked at
             asked = [pool.submit(again, number) for number in range(times)]
             return [result_of(future, self.out) for future in asked]
 
@@ -200,21 +202,23 @@ def _folder(out: Path, fresh: bool) -> Iterator[Answers]:
     except KeyboardInterrupt:
         raise Interrupted("interrupted; every answer is kept, and the same command takes it up again") from None
     finally:
-        end_children()
         shutil.rmtree(out / SCRATCH, ignore_errors=True)
 
 
 @contextmanager
-def _pool(executor: Executor | None, jobs: int) -> Iterator[Executor]:
+def _pool(executor: Executor | None, jobs: int, scratch: str) -> Iterator[Executor]:
     if executor is not None:
-        yield executor
+        try:
+            yield executor
+        finally:
+            end_children(scratch)
         return
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="candidate")
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        end_children()  # what still runs is of no use any more
+        end_children(scratch)  # what still runs is of no use any more
         pool.shutdown(wait=True)
 
 

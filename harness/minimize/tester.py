@@ -45,16 +45,16 @@ class Asked:
 
 @dataclass
 class _Candidate:
-    """``packed`` goes when it is decided: a search may ask thousands."""
+    """``packed`` goes when it is decided: a search may ask thousands, and points are many."""
 
-    cut: Cut
+    what: str
     key: str
     packed: Packed | None
-    phase: str = ""
     future: Future[Answer | None] | None = None
     runs: int = 0
     seconds: float = 0.0
     verdict: bool | None = None
+    remembered: bool = False
 
 
 @dataclass
@@ -86,6 +86,7 @@ class Tester:
                 return None
             at, head = window[0]
             self._advance(head, ahead=False)
+            self._remember(head)
             if head.verdict is None:
                 self._look_ahead(asked, more, window)
                 self._wait()
@@ -122,7 +123,7 @@ class Tester:
             return None
         key = key_of(packed, self.how, judged=self.failure.needs_oracle)
         if key not in self._seen:
-            self._seen[key] = _Candidate(cut, key, packed, self.phase)
+            self._seen[key] = _Candidate(cut.words, key, packed)
         return self._seen[key]
 
     def _advance(self, candidate: _Candidate, *, ahead: bool) -> None:
@@ -133,8 +134,6 @@ class Tester:
         candidate.verdict = decide([self.failure.shown_by(answer) for answer in answers], self.rate)
         if candidate.verdict is not None:
             candidate.packed = None
-            what, seconds = candidate.cut.words, round(candidate.seconds, 3)
-            self.history.append(Asked(candidate.phase, what, candidate.verdict, answers[-1].words, candidate.runs, seconds))
             return
         if ahead and not self._room():
             return
@@ -147,6 +146,13 @@ class Tester:
         self._flying[candidate.future] = candidate
         self.runs += 1
         candidate.runs += 1
+
+    def _remember(self, head: _Candidate) -> None:
+        """In the order of need, so that the history is the same however many run at once."""
+        if head.verdict is not None and not head.remembered:
+            head.remembered = True
+            said = self.answers.of(head.key)[-1].words
+            self.history.append(Asked(self.phase, head.what, head.verdict, said, head.runs, round(head.seconds, 3)))
 
     def check(self) -> None:
         if time.monotonic() > self.until:
