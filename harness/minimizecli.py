@@ -144,6 +144,8 @@ def _print(result: mini.Minimized) -> None:
         out.print(
             "[red]the smaller case did not fail when it was run afresh[/]: the failure comes and goes, or needs forked children"
         )
+    elif result.rate == 1 and result.rate_after < 1:
+        out.print("[yellow]it comes and goes[/]: more --tries vote on every step")
     if result.expected:
         out.print("the whole case expects this outcome")
     out.print(f"{result.runs} runs in {result.seconds:.1f} s, {result.kept} answers from earlier ones")

@@ -111,6 +111,8 @@ class _Work:
             search.run()
         except Stop as stop:
             stopped = str(stop)
+        finally:
+            tester.abandon(lambda: end_children(self.how.scratch))
         self._tell("written and looked at afresh", search.cut, tester.runs)
         end_children(self.how.scratch)
         written = self._write(search.cut, failure, base.expected, seen)

@@ -11,7 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from harness.minimize.failure import Answer, Failure
 from harness.minimize.vote import decide
 from harness.outcome import Kind
 
-_TICK_S = 0.2
+_TICK_S, _END_S = 0.2, 10.0
 
 
 class Stop(Exception):
@@ -154,6 +154,13 @@ class Tester:
             said = self.answers.of(head.key)[-1].words
             self.history.append(Asked(self.phase, head.what, head.verdict, said, head.runs, round(head.seconds, 3)))
 
+    def abandon(self, end: Callable[[], None]) -> None:
+        """What still runs is of no use any more: ``end`` ends what can be ended here, so that nothing is written afterwards."""
+        running = [future for future in self._flying if not future.cancel()]
+        if running:
+            end()
+            wait(running, timeout=_END_S)
+
     def check(self) -> None:
         if time.monotonic() > self.until:
             raise Stop("the time is used up")
@@ -176,8 +183,8 @@ def result_of(future: Future[Answer | None], scratch: Path) -> Answer:
         answer = future.result()
     except OSError as error:  # what a child does is an outcome; this is the disk
         raise HarnessError(f"{error.filename or scratch}: {error.strerror or error}") from error
-    except CancelledError:
-        raise HarnessError("a run was cancelled; the same command takes it up again") from None
+    except (CancelledError, BrokenExecutor) as error:
+        raise HarnessError(f"a run was lost ({error or 'cancelled'}); the same command takes it up again") from None
     if answer is None:
         raise HarnessError("a run was ended from outside; the same command takes it up again")
     if answer.outcome == Kind.UNAVAILABLE.value:

@@ -15,7 +15,7 @@ from harness.minimize.result import Target
 from harness.outcome import Kind, Outcome
 from sim3solve.problem import Status
 
-SUFFIX = "-min"
+SUFFIX, TAG = "-min", "minimized"
 _SHOWN = 60
 _LONGEST = 1900
 _LONGEST_ID = 100
@@ -26,10 +26,11 @@ def smaller_case(case: Case, cut: Cut, failure: Failure, target: Target, how: Ho
     document = case.document
     made = build(case, cut)
     name = document.id[: _LONGEST_ID - len(SUFFIX)].rstrip(".-") + SUFFIX
+    untrue = ("real",) if any(change.of_values for change in cut.changes) else ()
     update = {
         "id": name if is_valid_id(name) else "case" + SUFFIX,
         "title": f"{document.title or document.id}, minimized"[:300],
-        "tags": tuple(dict.fromkeys((*document.tags, "minimized")))[:32],
+        "tags": (*[tag for tag in document.tags if tag not in (TAG, *untrue)][:31], TAG),
         "provenance": document.provenance.model_copy(update={"source": _source(case, cut, failure, target)}),
     }
     made = Case(made.document.model_copy(update=update), made.values)
