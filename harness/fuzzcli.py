@@ -64,6 +64,8 @@ def command(
         for find in state.finds:
             console.out.print(f"[red]found:[/] {console.escape(find.signature)} ({find.count} mutants, {find.rate:.0%} again)")
             console.out.print(f"  {console.escape(find.what)}\n  again: {console.escape(find.repeat)}")
+            if find.minimized:
+                console.out.print(f"  minimized: {console.escape(find.minimized)}")
         console.out.print(f"{state.executions} executions, {len(state.finds)} finds; {out}")
     raise typer.Exit(1 if state.finds else 0)
 

@@ -95,6 +95,8 @@ def test_a_planted_fault_is_found_once_and_kept_as_a_case_that_shows_it(
     assert find.rate == 1.0 and find.count >= 1 and f"{solvers}:{fault}" in find.repeat
     case = read_case(find.case)
     assert case.document.tags == ("mutant",) and "mutant" in case.document.provenance.source
+    if fault == "crash":
+        assert read_case(find.minimized).document.n_points == 7  # the least that is 7 modulo 32
     others = [f for f in state.finds if f is not find]
     assert not others or fault == "strides", others  # rows in the wrong order are a wrong pose, too
 

@@ -28,9 +28,10 @@ from harness.case import Case
 from harness.casefile import DOCUMENT, TENSORS, find_cases, pack_tensors, read_case, write_case
 from harness.errors import HarnessError, UsageError
 from harness.fuzz.mutate import can_mutate, mutant
-from harness.fuzz.oracle import BITWISE, complaint
+from harness.fuzz.oracle import BITWISE, JUDGED, complaint
 from harness.isolation import Limits, Task, default_memory, run_isolated
 from harness.memory.evidence import with_memory
+from harness.minimize import MinimizeLimits, Target, minimize_case
 from harness.outcome import POOL, Kind, Outcome
 from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
 from harness.relayout import CONTIGUOUS
@@ -255,8 +256,18 @@ class _Worker:
         again = [self._again(kept, oracle, f"{slug}-{vote}") for vote in range(VOTES)]
         rate = sum(each == signature for each in again) / VOTES
         repeat = self._task(kept).repeat(self._c.limits)
-        find = Find(signature, what, str(kept.path), rate, 1, repeat)
+        minimized = self._shrunk(place) if rate == 1.0 and not signature.startswith(JUDGED) else ""
+        find = Find(signature, what, str(kept.path), rate, 1, repeat, minimized)
         jsonfile.write_json(place / "find.json", dataclasses.asdict(find))
+
+    def _shrunk(self, place: Path) -> str:
+        """The smallest case that fails alike, beside the one found; empty where none was found in the time."""
+        target = Target(self._c.solver, self._c.tool, self._c.memory or None)
+        limits = MinimizeLimits(budget_s=60.0, max_runs=300, child=self._c.limits)
+        with suppress(HarnessError):  # the find stands without it
+            case = minimize_case(next(find_cases([place])), target, limits, place / "minimized", jobs=1).case
+            return str(case) if case is not None else ""
+        return ""
 
     def _again(self, case: Case, oracle: Outcome, name: str) -> str | None:
         outcomes = []

@@ -18,6 +18,9 @@ from harness.outcome import Kind, Outcome
 BITWISE = ("native", "cuda")
 """Solvers that read values and not layouts: the same values give the same bits wherever they lie."""
 
+JUDGED = ("contract |", "layout |", "status |", "pose |")
+"""How signatures begin that only a comparison gives: no replay of the case alone shows them."""
+
 _FATAL = (Kind.CRASHED, Kind.CUDA_ERROR, Kind.TIMEOUT, Kind.FINDINGS, Kind.INCONCLUSIVE)
 _STEADY_ITERATIONS = 12
 _OF_A_STEP = 0.2
@@ -86,6 +89,7 @@ def _is_steady(oracle: Outcome) -> bool:
 
 _RAY_ROUNDING, _PIXEL_ROUNDING = 1.2e-7, 6e-5
 """What float32 leaves of a unit vector, and of a pixel in an image of 512: where that is near Huber's limit, weights are noise."""
+_NEAR = 1000
 
 
 def is_extreme(case: Case) -> bool:
@@ -109,7 +113,7 @@ def is_extreme(case: Case) -> bool:
         return True
     rounding = _RAY_ROUNDING / o.sigma_ray if case.document.kind == "ray_dist" else _PIXEL_ROUNDING / o.sigma_pixel
     narrow = {spec.dtype for spec in case.document.tensors.values()} & {"float16", "bfloat16"}
-    return bool(narrow) or 100 * rounding > o.huber
+    return bool(narrow) or _NEAR * rounding > o.huber
 
 
 def _is_between(x: np.ndarray, low: float, high: float) -> bool:
