@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON = ["sim3solve", "harness", "tests", "benchmarks", "conftest.py"]
+PYTHON = ["sim3solve", "harness", "tests", "benchmarks", "docs", "conftest.py"]
 KERNELS = ("*.cu", "*.cuh", "*.cpp", "*.hpp", "*.h")
 
 
