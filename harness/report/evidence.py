@@ -56,6 +56,7 @@ class Section:
     notes: tuple[str, ...]
     repeat: str
     diagnosis: DiagnosisView | None
+    tags: str
 
 
 def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], tolerances: Mapping[str, Tolerance],
@@ -85,6 +86,7 @@ def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], to
         notes=tuple(clean(note) for note in outcome.notes),
         repeat=clean(outcome.repeat),
         diagnosis=diagnosis_view(outcome),
+        tags=clean(" ".join(case.get("tags") or ())),
     )
 
 

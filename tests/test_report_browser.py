@@ -1,0 +1,153 @@
+"""The report in a real browser: filters, links that keep them, copying, keys; nothing on the console and no request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_run as made
+
+from harness.outcome import Kind
+from harness.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra test")
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+HOSTILE = "<img src=x onerror=document.title='pwned'></script><script>document.title='pwned'</script>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        except sync_api.Error as error:
+            pytest.skip(f"needs Chromium: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()
+
+
+def crashed(case: str, solver: str) -> Any:
+    return made.outcome(case, solver, Kind.CRASHED, stage="solving", expected=False, exit=made.SEGFAULT, stderr=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    outcomes = [made.solved(f"case-{i}", solver, 1) for i in range(4) for solver in made.SOLVERS]
+    outcomes += [crashed("case-0", f"mine{HOSTILE}.py:make"), crashed("case-3", "other.py:make")]
+    return write_report(made.write_run(tmp_path_factory.mktemp("browser") / "run", outcomes), pictures=False).as_uri()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Afterwards nothing may have been said on the console, and nothing asked for but the page."""
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else said.append(request.url))
+    yield page
+    page.close()
+    assert said == []
+
+
+def shown(page: Any) -> list[str]:
+    return [it.get_attribute("id") for it in page.query_selector_all("[data-outcome]:not([hidden])")]
+
+
+def test_each_filter_leaves_what_it_says_and_its_link_shows_the_same(page: Any, browser: Any, report: str) -> None:
+    page.goto(report)
+    everything = shown(page)
+    assert len(everything) == 4 * len(made.SOLVERS) + 2
+    for field, value, count in (("solver", made.SOLVERS[0], 4), ("outcome", "CRASHED", 2), ("solver", "other.py:make", 1)):
+        page.select_option(f"#filter [name={field}]", value)
+        assert len(shown(page)) == count
+        assert page.inner_text("#filter output") == f"{count} of {len(everything)} outcomes"
+        other = browser.new_page()
+        other.goto(page.url)
+        assert shown(other) == shown(page)
+        other.close()
+        page.click("#filter button")
+        page.wait_for_function("n => document.querySelectorAll('[data-outcome]:not([hidden])').length === n", arg=len(everything))
+    page.check("#filter [name=failed]")
+    assert len(shown(page)) == 2
+    rows = page.query_selector_all("table.matrix tr[data-case]:not([hidden])")
+    assert [row.get_attribute("data-case") for row in rows] == ["case-0", "case-3"]
+    page.fill("#filter [name=q]", "SIGSEGV case-3")
+    assert len(shown(page)) == 1
+
+
+def test_a_link_to_a_filtered_outcome_shows_it(page: Any, report: str) -> None:
+    page.goto(report + "#filter?outcome=CRASHED")
+    assert len(shown(page)) == 2
+    hidden = page.get_attribute("[data-outcome][hidden]", "id")
+    page.evaluate("id => { location.hash = id; }", hidden)
+    page.wait_for_function("id => document.getElementById(id).open", arg=hidden)
+    assert len(shown(page)) == 4 * len(made.SOLVERS) + 2
+
+
+def test_commands_are_copied_and_keys_lead_on(page: Any, report: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(report)
+    page.click("article .copy >> nth=0")
+    page.wait_for_selector("text=Copied")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("python -m harness replay")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "q"
+    page.keyboard.press("j")  # a letter, there
+    assert page.input_value("#filter [name=q]") == "j"
+    page.evaluate("document.activeElement.blur()")
+    page.fill("#filter [name=q]", "")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    first = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.textContent") != first
+    page.keyboard.press("k")
+    assert page.evaluate("document.activeElement.textContent") == first
+
+
+def test_what_a_solver_calls_itself_or_prints_is_only_text(page: Any, report: str) -> None:
+    page.goto(report)
+    assert page.title() != "pwned" and page.query_selector("img[src=x]") is None
+    assert any(HOSTILE in it.inner_text() for it in page.query_selector_all("article pre"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_light_and_dark(browser: Any, report: str, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(report)
+    script = """() => ['body', '.lead', 'a', '.filter label', '.badge.failed'].map(name => {
+        let it = document.querySelector(name), ink = getComputedStyle(it).color, paper = 'rgba(0, 0, 0, 0)';
+        for (; it && paper === 'rgba(0, 0, 0, 0)'; it = it.parentElement) paper = getComputedStyle(it).backgroundColor;
+        return [name, ink, paper];
+    })"""
+    for name, ink, paper in page.evaluate(script):
+        assert contrast(ink, paper) >= 4.5, (name, ink, paper)
+    page.close()
+
+
+def contrast(*colours: str) -> float:
+    """WCAG 2: between two colours as a browser prints them."""
+    light = []
+    for colour in colours:
+        parts = [float(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        r, g, b = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        light.append(0.2126 * r + 0.7152 * g + 0.0722 * b)
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_two_thousand_outcomes_are_filtered_at_once(page: Any, tmp_path: Path) -> None:
+    outcomes = [made.solved(f"case-{i:03}", solver, i % 11) for i in range(500) for solver in (*made.SOLVERS, "mine.py:fast")]
+    page.goto(write_report(made.write_run(tmp_path / "run", outcomes), pictures=False).as_uri())
+    milliseconds = page.evaluate("""() => {
+        const start = performance.now(), select = document.querySelector("#filter [name=solver]");
+        select.value = "mine.py:fast";
+        select.dispatchEvent(new Event("input", { bubbles: true }));
+        document.body.offsetHeight;  // laid out anew, too
+        return performance.now() - start;
+    }""")
+    assert len(shown(page)) == 500
+    assert milliseconds < 1000
