@@ -26,7 +26,7 @@ def misaligned(line: int = 88, path: str = "sim3solve/kernels/residual.cuh", **m
         "kernel": "gauss_newton<RayDist>(float const*)",
         "where": {"path": path, "line": line, "snippet": snippet}, "thread": [3, 0, 0], "block": [1, 0, 0],
         "host_stack": [
-            {"function": "solve", "path": "/work/sim3solve/cuda.py", "line": 77, "module": None},
+            {"function": "solve", "path": "/home/user/sim3solve/cuda.py", "line": 77, "module": None},
             {"function": "cuLaunchKernel", "path": None, "line": None, "module": "libcuda.so.1"},
         ],
     }  # fmt: skip
@@ -36,7 +36,7 @@ def misaligned(line: int = 88, path: str = "sim3solve/kernels/residual.cuh", **m
 def with_findings() -> list[Outcome]:
     """Two distinct findings; the first in two cases and twice in one of them."""
     race = finding("racecheck", "race", "Race between write and read", space="shared", kernel="reduce(float*)",
-                   where={"path": "C:\\work\\my kernels\\reduce.cu", "line": 12, "snippet": []})  # fmt: skip
+                   where={"path": "C:\\code\\my kernels\\reduce.cu", "line": 12, "snippet": []})  # fmt: skip
     found = (misaligned(), misaligned() | {"address": 0x7F0000000304})
     return [
         outcome("one", "cuda", Kind.FINDINGS, tool="memcheck", tool_state="findings", expected=False, findings=found),

@@ -49,10 +49,10 @@ def test_one_result_for_each_distinct_finding(tmp_path, schema):
     assert read["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].startswith("gauss_newton")
     assert read["occurrenceCount"] == 2 and read["properties"]["cases"] == ["one", "two"] and read["level"] == "error"
     frames = read["stacks"][0]["frames"]
-    assert frames[0]["location"]["physicalLocation"]["artifactLocation"]["uri"] == "file:///work/sim3solve/cuda.py"
+    assert frames[0]["location"]["physicalLocation"]["artifactLocation"]["uri"] == "file:///home/user/sim3solve/cuda.py"
     assert "physicalLocation" not in frames[1]["location"]
     race = found[finding_signature(outcomes[2].findings[0])]
-    assert race["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "file:///C:/work/my%20kernels/reduce.cu"}
+    assert race["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "file:///C:/code/my%20kernels/reduce.cu"}
 
 
 def test_the_rules_are_causes_with_their_fix(tmp_path, schema):
