@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import random
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -103,7 +103,8 @@ misaligned = _fault(lambda problem, options: _address(problem.Xk) % 16 == 4)
 row_misaligned = _fault(lambda problem, options: any(_address(row) % 16 == 4 and row[0] == POISON for row in problem.Xk))
 keyframe_pose = _fault(lambda problem, options: problem.T_WCk[0, 0] != 0)
 shared = _fault(lambda problem, options: np.shares_memory(problem.Xf, problem.Xk))
-sometimes = _fault(lambda problem, options: _poisoned(problem) and random.SystemRandom().random() < 0.6)
+sometimes = _fault(lambda problem, options: _poisoned(problem) and len(Path(os.environ["MINIMIZE_LOG"]).read_text().split()) % 3)
+"""Two runs of three, not by chance: a test that fails by chance is a defect."""
 two_bugs = _fault(lambda problem, options: _poisoned(problem) and (os.abort() if problem.n_points < 10 else True))
 healthy = _fault(lambda problem, options: False)
 

@@ -61,7 +61,7 @@ class Change:
             row = self.element[0] if self.tensor in ONCE else rows == self.element[0]
             changed[row, *self.element[1:]] = 0  # zero has the same bits in every type
             return changed
-        numbers = as_float(values, spec.dtype)
+        numbers = _numbers(values, spec.dtype)
         return carried(_simple(self.to, numbers), spec.dtype)
 
     def _spec(self, spec: TensorSpec) -> TensorSpec:
@@ -126,10 +126,15 @@ def pruned(changes: Sequence[Change], rows: np.ndarray) -> tuple[Change, ...]:
 
 def _elements(case: Case, name: str, rows: np.ndarray) -> Iterator[tuple[int, ...]]:
     """The elements that are neither 0 nor 1, which is as simple as a number gets."""
-    numbers = as_float(case.values[name], case.document.tensors[name].dtype)
+    numbers = _numbers(case.values[name], case.document.tensors[name].dtype)
     simple = (numbers == 0) | (numbers == 1)
     for at in np.argwhere(~simple)[: MAX_ELEMENTS + 1]:
         yield (int(at[0]) if name in ONCE else int(rows[at[0]]), *map(int, at[1:]))
+
+
+def _numbers(values: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # a signalling NaN is one of the values a case may hold
+        return as_float(values, dtype)
 
 
 def _simple(to: str, numbers: np.ndarray) -> np.ndarray:
