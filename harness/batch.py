@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.isolation import Limits, Task, memory_limit, outcome_of, run_isolated, watch_for, write_job
+from harness.isolation import Limits, Task, outcome_of, run_isolated, start, watch_for, write_job
 from harness.jsonfile import write_json
 from harness.outcome import Kind, Outcome
-from harness.process import Ended, Launcher, worker_argv
+from harness.process import Ended, Launcher
 from harness.sanitizer import watch
 from harness.sanitizer.state import CLEAN, FINDINGS
 from harness.worker_files import BATCH, JOB, RESULT
@@ -64,11 +64,8 @@ def run_batch(tasks: Sequence[Task], limits: Limits, folder: Path, launcher: Lau
     todo = [list(tasks)]
     while todo:
         batch = todo.pop(0)
-        if len(batch) <= 1:
-            yield from ((task, run_isolated(task, limits, folder / task.name, launcher)) for task in batch)
-            continue
-        watched = watch_for(batch[0], limits)
-        if isinstance(watched, Outcome):
+        watched = watch_for(batch[0], limits) if len(batch) > 1 else None
+        if len(batch) <= 1 or isinstance(watched, Outcome):
             yield from ((task, run_isolated(task, limits, folder / task.name, launcher)) for task in batch)
             continue
         seen = _run(batch, limits, folder, launcher, watched)
@@ -97,13 +94,8 @@ def _run(batch: list[Task], limits: Limits, folder: Path, launcher: Launcher, wa
     for task in batch:
         write_job(task, limits, folder / task.name)
     write_json(shared / JOB, {BATCH: [str((folder / task.name).resolve()) for task in batch]})
-    if watched is not None:
-        argv: list[str] | None = watched.argv(shared, worker_argv(shared.resolve()))
-    else:
-        argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(shared)
-    environment = watched.environment(shared) if watched is not None else None
     limit_s = limits.timeout_s * (len(batch) + 1)  # each job has its own, which the child sees to
-    ended = launcher.run(shared.name, shared, argv, limit_s, memory_limit(batch[0], limits), environment)
+    ended = start(batch[0], limits, shared, launcher, watched, name=shared.name, limit_s=limit_s)
     reached = [task for task in batch if (folder / task.name / RESULT).exists()]
     own = {task.name: _own(task, limits, folder / task.name) for task in reached}
     culprit = next((task for task in reached if own[task.name].kind not in _GOOD), None)

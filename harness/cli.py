@@ -135,7 +135,7 @@ def replay_command(
     )  # fmt: skip
     with console.progress(json) as show:
         run = replay(request, show)
-    from harness.report import write_report  # pandas and matplotlib take a second that --help should not
+    from harness.report import write_report  # pandas takes a second that --help should not
 
     verdict = exitcode.code_of(run.outcomes, signature) if bisect_exit else None
     _end(run, write_report(run.folder), json, rows=True, verdict=verdict)

@@ -45,12 +45,12 @@ def arrays(case: Case, device: int, arena: DeviceArena | None = None) -> dict[st
     ``arena`` gives the windows other places than a pool would. Raises MemoryError and ``CudaError``.
     """
     specs = case.document.tensors
-    placed: dict[str, Bytes] = {}
+    bases = {group: specs[names[0]].base_mod_512 for group, names in groups(specs).items()}
     if arena is not None:
-        for group, window in windows(case, arena.host_window).items():
-            placed[group] = arena.place(group, window, specs[groups(specs)[group][0]].base_mod_512)
+        on_host = windows(case, arena.host_window)
+        placed = {group: arena.place(group, window, bases[group]) for group, window in on_host.items()}
     else:
-        placed = _in_a_pool(case, device)
+        placed = _in_a_pool(windows(case), bases, device)
     made = {}
     for group, names in groups(specs).items():
         base = placed[group].address
@@ -61,14 +61,12 @@ def arrays(case: Case, device: int, arena: DeviceArena | None = None) -> dict[st
     return {name: made[name] for name in specs}
 
 
-def _in_a_pool(case: Case, device: int) -> dict[str, Bytes]:
-    specs = case.document.tensors
-    on_host = windows(case)
+def _in_a_pool(on_host: Mapping[str, np.ndarray], bases: Mapping[str, int], device: int) -> dict[str, Bytes]:
     n_bytes = sum(len(window) + 1024 for window in on_host.values())
     memory = DeviceMemory(device, -(-n_bytes // _UNIT) * _UNIT)
     placed, free = {}, 0
     for group, window in on_host.items():
-        start = free + (specs[groups(specs)[group][0]].base_mod_512 - memory.address - free) % 512
+        start = free + (bases[group] - memory.address - free) % 512
         memory[start : start + len(window)] = window
         placed[group] = Bytes(memory.address + start, len(window), memory)
         free = start + -(-len(window) // 512) * 512

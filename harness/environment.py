@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from harness.process import child_environment
+from harness.process import child_environment, cores
 
 PACKAGES = (
     "sim3solve", "torch", "numpy", "scipy", "pydantic", "pandas", "matplotlib", "cuda-core", "cuda-bindings", "lietorch", "pypose",
@@ -58,7 +57,7 @@ def basics() -> dict[str, Any]:
             continue
     return {
         "os": platform.platform(), "python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total, "packages": packages, "git": _git(),
     }  # fmt: skip
 

@@ -85,7 +85,7 @@ def bundle_command(
 
     Paths, names of users and hosts, addresses and secrets are taken out, and what the zip holds is printed. Nothing is sent.
     """
-    from harness.forms.bundle import bundle  # pandas and matplotlib, for the report
+    from harness.forms.bundle import bundle  # pandas, for the report
 
     with console.err.status("making the bundle (the doctor takes some seconds)" if doctor else "making the bundle"):
         made = bundle(source, out, case=case, solver_file=solver_file, doctor=doctor)

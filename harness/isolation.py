@@ -86,12 +86,7 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     if isinstance(watched, Outcome):
         return watched
     write_job(task, limits, folder)
-    if watched is not None:
-        argv: list[str] | None = watched.argv(folder, worker_argv(folder.resolve()))
-    else:
-        argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
-    environment = watched.environment(folder) if watched is not None else None
-    ended = launcher.run(task.name, folder, argv, limits.timeout_s, memory_limit(task, limits), environment)
+    ended = start(task, limits, folder, launcher, watched, name=task.name, limit_s=limits.timeout_s)
     of_child = watch.child_end(watched, folder, ended) if watched is not None else ended
     outcome = outcome_of(task, limits, folder, of_child)
     if watched is not None:
@@ -100,6 +95,18 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
         if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
             (folder / name).write_text(text, encoding="utf-8")
     return outcome
+
+
+def start(
+    task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None, *, name: str, limit_s: float
+) -> Ended:
+    """Do what ``folder`` says in a child of its own, under a tool where ``watched`` is given, and wait for its end."""
+    if watched is not None:
+        argv: list[str] | None = watched.argv(folder, worker_argv(folder.resolve()))
+    else:
+        argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
+    environment = watched.environment(folder) if watched is not None else None
+    return launcher.run(name, folder, argv, limit_s, _memory_limit(task, limits), environment)
 
 
 def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
@@ -117,13 +124,13 @@ def write_job(task: Task, limits: Limits, folder: Path) -> None:
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
-        "memory_limit_bytes": memory_limit(task, limits), "memory": task.memory, "layout": task.layout, "tool": task.tool,
+        "memory_limit_bytes": _memory_limit(task, limits), "memory": task.memory, "layout": task.layout, "tool": task.tool,
         "solves": task.solves,
     }  # fmt: skip
     write_json(folder / JOB, job)
 
 
-def memory_limit(task: Task, limits: Limits) -> int | None:
+def _memory_limit(task: Task, limits: Limits) -> int | None:
     """The runtime of ASan maps more than any limit allows."""
     return limits.memory_limit_bytes if task.tool not in HOST_TOOLS else None
 

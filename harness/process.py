@@ -37,6 +37,11 @@ class Ended:
     lost: str | None = None
 
 
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Launcher(Protocol):
     """Starts jobs. ``run`` blocks until the job has ended and may be called from many threads; ``close`` ends all jobs.
 

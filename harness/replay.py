@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import secrets
 import shlex
 import sys
@@ -31,7 +30,7 @@ from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
+from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
 from harness.relayout import variants
 from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
@@ -196,17 +195,13 @@ def _launcher(request: Request, folder: Path, tasks: Sequence[Task]) -> Iterator
     """What starts children, for the whole run: importing torch is paid once."""
     preload = PRELOAD + (PRELOAD_TORCH if any(task.solver.uses_torch for task in tasks) else ())
     jobs = _jobs(request, 1 << 30 if request.sweep else len(tasks))
-    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, _cores() // jobs))
+    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, cores() // jobs))
     with closing(launcher):
         yield launcher
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _jobs(request: Request, todo: int) -> int:
-    return max(1, min(request.jobs or _cores(), todo))
+    return max(1, min(request.jobs or cores(), todo))
 
 
 def _run_all(

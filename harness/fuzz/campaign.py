@@ -33,7 +33,7 @@ from harness.isolation import Limits, Task, default_memory, run_isolated
 from harness.memory.evidence import with_memory
 from harness.minimize import MinimizeLimits, Target, minimize_case
 from harness.outcome import POOL, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
+from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
 from harness.relayout import CONTIGUOUS
 from harness.runfolder import alive, is_alive
 
@@ -98,10 +98,11 @@ def fuzz(campaign: Campaign, progress: Progress | None = None, executor: Executo
     _open(campaign, bases, spec)
     twins = campaign.solver in BITWISE if campaign.same_bits is None else campaign.same_bits
     per_chunk = CHUNK * (1 + twins)
-    todo = [i for i in range(-(-campaign.executions // per_chunk)) if i not in _done(campaign.out)]
+    done = {chunk["chunk"] for chunk in _chunks(campaign.out)}
+    todo = [i for i in range(-(-campaign.executions // per_chunk)) if i not in done]
     worker = _Worker(campaign, bases, spec, twins)
     until = time.monotonic() + campaign.seconds
-    width = campaign.jobs or os.cpu_count() or 1
+    width = campaign.jobs or cores()
     pool = executor or ThreadPoolExecutor(width, thread_name_prefix="fuzz")
     pending: set[Future[None]] = set()
     with alive(campaign.out), closing(worker):
@@ -167,10 +168,6 @@ def _chunks(folder: Path) -> Iterator[dict[str, Any]]:
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         with suppress(ValueError):  # cut short by the end of the process: that chunk is done again
             yield json.loads(line)
-
-
-def _done(folder: Path) -> set[int]:
-    return {chunk["chunk"] for chunk in _chunks(folder)}
 
 
 class _Worker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from harness.minimize.search import Search
 from harness.minimize.tester import Stop, Tester, key_of, result_of
 from harness.minimize.write import smaller_case
 from harness.outcome import MEMORY_MODES, Kind
+from harness.process import cores
 from harness.relayout import relayout
 from harness.replay import Interrupted
 from harness.runfolder import alive, is_alive
@@ -53,10 +53,10 @@ def minimize_case(
     if target.memory is not None and target.memory not in MEMORY_MODES:
         raise UsageError(f"--memory {target.memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
     given = relayout(read_case(case), target.layout)
-    jobs = jobs or _cores()
+    jobs = jobs or cores()
     how = How(
         registry.resolve(target.solver), target.tool, target.memory or default_memory(target.tool), limits.child,
-        str((out / SCRATCH).resolve()), max(1, _cores() // jobs),
+        str((out / SCRATCH).resolve()), max(1, cores() // jobs),
     )  # fmt: skip
     with _folder(out, fresh) as answers, _pool(executor, jobs, how.scratch) as pool:
         work = _Work(case, given, target, how, limits, out, answers, pool, jobs, started, progress)
@@ -222,10 +222,6 @@ def _pool(executor: Executor | None, jobs: int, scratch: str) -> Iterator[Execut
         pool.shutdown(wait=False, cancel_futures=True)
         end_children(scratch)  # what still runs is of no use any more
         pool.shutdown(wait=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _words(seen: list[Answer]) -> str:
