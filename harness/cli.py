@@ -25,6 +25,7 @@ from harness import (
 )
 from harness.bisect import exitcode
 from harness.errors import HarnessError
+from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
@@ -78,6 +79,7 @@ _SIGNATURE = "With --bisect-exit: bad is this failure only, as diagnose names it
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
+Where = Annotated[str | None, typer.Option("--executor", help=EXECUTOR)]
 Jobs = Annotated[int, typer.Option(min=0, help="Children at once; 0 for one per core.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds each child may take.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for solvers that can use a GPU.")]
@@ -98,7 +100,7 @@ def repro_command(out: Out = Path("reports"), jobs: Jobs = 0, fresh: Fresh = Fal
     "replay",
     epilog="Examples: harness replay cases/real-fr1-desk-0-8-ray --solver torch | harness replay my-crash --solver solver.py:make "
     "--timeout 20 | harness replay cases --solver torch --json | harness replay cases --solver native --memory exact --memory "
-    "poison | harness replay my-crash --solver solver.py:make --layouts",
+    "poison | harness replay my-crash --solver solver.py:make --layouts | harness replay cases --executor dask://head:8786",
 )
 def replay_command(
     cases: Annotated[list[Path], typer.Argument(help="Case folders, or folders of cases.")],
@@ -117,6 +119,7 @@ def replay_command(
     signature: Annotated[str | None, typer.Option(help=_SIGNATURE)] = None,
     out: Out = Path("reports"),
     fresh: Fresh = False,
+    executor: Where = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Replay cases through solvers, each in a process of its own, and compare with the float64 oracle."""
@@ -131,7 +134,7 @@ def replay_command(
     solvers = tuple(solver or registry.BUILTIN)
     request = Request(
         tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh,
-        tuple(memory or ()), tuple(layout or (RECORDED,)), layouts, batch,
+        tuple(memory or ()), tuple(layout or (RECORDED,)), layouts, batch, executor,
     )  # fmt: skip
     with console.progress(json) as show:
         run = replay(request, show)

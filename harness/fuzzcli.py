@@ -13,13 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness import console
 from harness.errors import UsageError
+from harness.executors import EXECUTOR, open_executor
 from harness.fuzz.campaign import Campaign, State, fuzz
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
 
 EXAMPLES = (
     "Examples: harness fuzz cases --solver native | harness fuzz cases --solver native --tool ubsan --executions 20000 | "
-    "harness fuzz cases --solver cuda --for 8h --out reports/night | harness fuzz my-crash --solver my_solver.py:make --seed 7"
+    "harness fuzz cases --solver cuda --for 8h --out reports/night | harness fuzz my-crash --solver my_solver.py:make --seed 7 | "
+    "harness fuzz cases --solver cuda --for 8h --executor dask://head:8786"
 )
 _BITS = "Whether the same values in another layout must give the same bits. Default: for native and cuda."
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -34,6 +36,7 @@ def command(
     time: Annotated[str, typer.Option("--for", help="Stop after this long, as in 30s, 10m or 8h; the same command goes on.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other mutants.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0 for one per core.")] = 0,
+    executor: Annotated[str | None, typer.Option(help=EXECUTOR)] = None,
     same_bits: Annotated[bool | None, typer.Option("--same-bits/--any-bits", help=_BITS)] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one run may take.")] = 20.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -51,13 +54,16 @@ def command(
     limits = Limits(timeout_s=timeout, device=device)
     campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, same_bits, limits)
     shown = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(TextColumn("fuzzing"), *shown, console=console.err, transient=True, disable=json) as bar:
+    with (
+        open_executor(executor, jobs) as pool,
+        Progress(TextColumn("fuzzing"), *shown, console=console.err, transient=True, disable=json) as bar,
+    ):
         row = bar.add_task("0 finds", total=executions)
 
         def show(state: State) -> None:
             bar.update(row, completed=state.executions, description=f"{len(state.finds)} finds")
 
-        state = fuzz(campaign, show)
+        state = fuzz(campaign, show, pool)
     if json:
         sys.stdout.write(dumps({"campaign": str(out), **dataclasses.asdict(state)}) + "\n")
     else:

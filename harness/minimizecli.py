@@ -17,6 +17,7 @@ from harness import console, registry
 from harness import minimize as mini
 from harness.casefile import find_cases, read_document
 from harness.errors import UsageError
+from harness.executors import EXECUTOR, open_executor
 from harness.isolation import TOOLS, Limits, Task, default_memory
 from harness.jsonfile import dumps
 from harness.minimize.failure import FORMS
@@ -33,7 +34,7 @@ _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloa
 EXAMPLES = (
     "Examples: harness minimize my-crash --solver lietorch | harness minimize my-crash --solver solver.py:make --tool asan | "
     "harness minimize wrong-pose --solver torch --target 'd>0.5' --budget 2m | harness minimize my-crash --solver solver.py:make "
-    "--memory exact --json"
+    "--memory exact --json | harness minimize my-crash --solver cuda --executor dask://head:8786"
 )
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -50,6 +51,7 @@ def command(
     tries: Annotated[int, typer.Option(min=1, max=1000, help=_TRIES)] = mini.MinimizeLimits.tries,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds each child may take.")] = Limits.timeout_s,
     jobs: Annotated[int, typer.Option(min=0, help="Candidates at once; 0 for one per core.")] = 0,
+    executor: Annotated[str | None, typer.Option(help=EXECUTOR)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N, for solvers that can use a GPU.")] = "auto",
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
@@ -72,9 +74,9 @@ def command(
     failure = None if target is None else mini.Failure.parse(target)
     asked = mini.Target(solver, tool, memory, layout, failure)
     limits = mini.MinimizeLimits(_duration(budget), max_runs, tries, Limits(timeout, memory_limit, device, fresh_interpreter))
-    with _progress(json) as show:
+    with open_executor(executor, jobs) as pool, _progress(json) as show:
         result = mini.minimize_case(
-            folders[0], asked, limits, out or _default(folders[0], asked), jobs=jobs, progress=show, fresh=fresh
+            folders[0], asked, limits, out or _default(folders[0], asked), executor=pool, jobs=jobs, progress=show, fresh=fresh
         )
     if json:
         sys.stdout.write(dumps(result.to_json()) + "\n")

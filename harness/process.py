@@ -7,6 +7,7 @@ a job's whole tree ends with it, at its time limit, or when this process ends, h
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -127,6 +128,7 @@ class SupervisedLauncher:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending: dict[str, _Pending] = {}
         self._closed = False
+        self._numbers = itertools.count()
         self._ready = False  # it has answered at least once
         self._alive = False  # its replies can still come; false a little before the system says that it is dead
 
@@ -135,6 +137,7 @@ class SupervisedLauncher:
         environment: Mapping[str, str] | None = None,
     ) -> Ended:  # fmt: skip
         more = dict(environment or {})
+        name = f"{name}#{next(self._numbers)}"  # tasks of several runs may have one name
         pending = self._ask(name, folder, argv, more)
         if pending.lost is not None and not self._ready and not self._closed:
             # It died of a module it was to import first. The next one imports none, so that only who needs that module dies.

@@ -12,20 +12,22 @@ import json
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from harness import environment, registry
-from harness.batch import deal, run_batch
+from harness.batch import deal
 from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
 from harness.compare import TOLERANCES
+from harness.dispatch import INTERRUPTED, Crew, open_crew
 from harness.errors import HarnessError, ResultError, UsageError
+from harness.executors import check_address
 from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
@@ -58,6 +60,7 @@ class Request:
     layouts: tuple[str, ...] = (RECORDED,)  # see harness.relayout
     sweep: bool = False  # of layouts: every task is run again in many, and a rule looked for
     batch: int = 0  # tasks in one process, one after the other; 0 for what suits: several under a tool, else each alone
+    executor: str | None = None  # where tasks run, see harness.executors; None: here
 
 
 class Interrupted(HarnessError):
@@ -70,6 +73,7 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
     ``tasks``, when given, are run in place of every case with every solver, tool and memory mode of the request. Raises
     ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
     """
+    check_address(request.executor)
     tasks = _plan(request) if tasks is None else tasks
     oracles = {
         task.document.id: dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none", memory=POOL, layout=RECORDED)
@@ -84,12 +88,15 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
             if oracle.key not in asked and not _has(folder, YARDSTICKS, oracle):
                 todo.append((oracle, YARDSTICKS))
         todo.sort(key=lambda item: (-item[0].document.n_points, item[0].solver.name != ORACLE))
-        with _launcher(request, folder, tasks if request.sweep else [task for task, _ in todo]) as launcher:
-            total = _run_all(request, folder, launcher, todo, len(tasks), progress)
+        started = tasks if request.sweep else [task for task, _ in todo]
+        jobs = max(1, min(request.jobs or cores(), 1 << 30 if request.sweep else len(todo)))
+        with open_crew(request.executor, jobs, partial(_launcher, folder, started, jobs)) as crew:
+            total = _run_all(request, folder, crew, todo, len(tasks), progress)
+            workers = crew.workers()
             _judge_all(folder, tasks, oracles)
             if request.sweep:
-                _sweep(request, folder, launcher, tasks, oracles, total, progress)
-        _finish(folder, inquiry.answer())
+                _sweep(request, folder, crew, tasks, oracles, total, progress)
+        _finish(folder, inquiry.answer() | ({"workers": workers} if workers else {}))
     point_latest(request.out, folder)
     return read_run(folder)
 
@@ -190,69 +197,54 @@ def _has(folder: Path, kind: str, task: Task) -> bool:
     return True
 
 
-@contextmanager
-def _launcher(request: Request, folder: Path, tasks: Sequence[Task]) -> Iterator[Launcher]:
+def _launcher(folder: Path, tasks: Sequence[Task], jobs: int) -> Launcher:
     """What starts children, for the whole run: importing torch is paid once."""
     preload = PRELOAD + (PRELOAD_TORCH if any(task.solver.uses_torch for task in tasks) else ())
-    jobs = _jobs(request, 1 << 30 if request.sweep else len(tasks))
-    launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, cores() // jobs))
-    with closing(launcher):
-        yield launcher
-
-
-def _jobs(request: Request, todo: int) -> int:
-    return max(1, min(request.jobs or cores(), todo))
+    return open_launcher(folder / JOBS / "supervisor.log", preload=preload, threads=max(1, cores() // jobs))
 
 
 def _run_all(
-    request: Request, folder: Path, launcher: Launcher, todo: list[tuple[Task, str]], asked: int, progress: Progress | None
+    request: Request, folder: Path, crew: Crew, todo: list[tuple[Task, str]], asked: int, progress: Progress | None
 ) -> int:
     """Run what is to do, and return how many outcomes there are then. ``asked`` counts those that are there already, too."""
-    pool = ThreadPoolExecutor(_jobs(request, len(todo)), thread_name_prefix="task")
     total = asked + sum(kind == YARDSTICKS for _, kind in todo)
     done = total - len(todo)
-    pending: set[Future[None]] = set()
+    told: SimpleQueue[Outcome | BaseException] = SimpleQueue()
     try:
-        told: SimpleQueue[Outcome] = SimpleQueue()
-        batches = deal(todo, request.batch, _jobs(request, len(todo)))
-        pending = {pool.submit(_run_together, *batch, request.limits, folder, launcher, told.put) for batch in batches}
-        while pending or not told.empty():
-            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-            while not told.empty():
+        for tasks, kind in deal(todo, request.batch, crew.width):
+            jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / kind
+            crew.submit(tasks, request.limits, jobs, partial(_keep, folder, kind), told.put)
+        while done < total:
+            with suppress(Empty):
+                outcome = told.get(timeout=0.2)
+                if isinstance(outcome, BaseException):
+                    raise outcome
                 done += 1
-                outcome = told.get()
                 if progress is not None:
                     progress(outcome, done, total)
-    except OSError as error:  # what a child does is an outcome; this is our own disk
-        reason = f"{error.filename or folder}: {error.strerror or error}"
+    except (OSError, HarnessError) as error:  # what a child does is an outcome; this is our own disk, or a cluster
+        reason = f"{error.filename or folder}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         raise HarnessError(f"{reason}; {done} of {total} done and kept, the same command takes it up again") from error
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        if pending:
-            launcher.close()
-        pool.shutdown(wait=True)
+        if done < total:
+            crew.stop()
     return total
 
 
-def _run_together(
-    tasks: list[Task], kind: str, limits: Limits, folder: Path, launcher: Launcher, tell: Callable[[Outcome], None]
-) -> None:
-    jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / kind
-    for task, outcome in run_batch(tasks, limits, jobs, launcher):
-        outcome = with_memory(outcome, jobs / task.name)
-        if task.layout != RECORDED:
-            outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
-        if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == "the run was interrupted"):
-            write_outcome(folder, task.name, outcome, kind)
-        tell(outcome)
+def _keep(folder: Path, kind: str, task: Task, outcome: Outcome, job: Path) -> Outcome:
+    """An outcome with what its job folder says more, on disk."""
+    outcome = with_memory(outcome, job)
+    if task.layout != RECORDED:
+        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
+    if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED):
+        write_outcome(folder, task.name, outcome, kind)
+    return outcome
 
 
 def _sweep(
-    request: Request, folder: Path, launcher: Launcher, tasks: Sequence[Task], oracles: dict[str, Task], total: int,
+    request: Request, folder: Path, crew: Crew, tasks: Sequence[Task], oracles: dict[str, Task], total: int,
     progress: Progress | None,
 ) -> None:  # fmt: skip
     """Every task again in many layouts. The outcomes are the sweep's own, beside those of the run."""
@@ -262,7 +254,7 @@ def _sweep(
     def run(more: list[Task]) -> list[Outcome]:
         nonlocal total
         todo = [(task, SWEPT) for task in more if not _has(folder, SWEPT, task)]
-        total = _run_all(request, folder, launcher, todo, total + len(more), progress)
+        total = _run_all(request, folder, crew, todo, total + len(more), progress)
         _judge_all(folder, more, oracles, SWEPT)
         return [read_outcome(folder / SWEPT / f"{task.name}.json") for task in more]
 

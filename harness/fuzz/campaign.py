@@ -13,32 +13,29 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import jsonfile, registry
-from harness.batch import run_batch
+from harness.bench import site
+from harness.cargo import offer_case
 from harness.case import Case
-from harness.casefile import DOCUMENT, TENSORS, find_cases, pack_tensors, read_case, write_case
+from harness.casefile import find_cases, read_case, write_case
 from harness.errors import HarnessError, UsageError
-from harness.fuzz.mutate import can_mutate, mutant
-from harness.fuzz.oracle import BITWISE, JUDGED, complaint
-from harness.isolation import Limits, Task, default_memory, run_isolated
-from harness.memory.evidence import with_memory
+from harness.executors import end, open_executor, width
+from harness.fuzz.chunk import CHUNK, Chunk, Complaint, Plan, again, run_chunk
+from harness.fuzz.mutate import can_mutate
+from harness.fuzz.oracle import BITWISE, JUDGED
+from harness.isolation import Limits, Task, default_memory
 from harness.minimize import MinimizeLimits, Target, minimize_case
-from harness.outcome import POOL, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
-from harness.relayout import CONTIGUOUS
+from harness.remote import send_solver
 from harness.runfolder import alive, is_alive
 
-ORACLE = "reference"
-CHUNK = 64
 VOTES = 3
 """Times a find is run alone; those that show it again are its rate."""
 
@@ -100,28 +97,54 @@ def fuzz(campaign: Campaign, progress: Progress | None = None, executor: Executo
     per_chunk = CHUNK * (1 + twins)
     done = {chunk["chunk"] for chunk in _chunks(campaign.out)}
     todo = [i for i in range(-(-campaign.executions // per_chunk)) if i not in done]
-    worker = _Worker(campaign, bases, spec, twins)
     until = time.monotonic() + campaign.seconds
-    width = campaign.jobs or cores()
-    pool = executor or ThreadPoolExecutor(width, thread_name_prefix="fuzz")
-    pending: set[Future[None]] = set()
-    with alive(campaign.out), closing(worker):
-        try:
-            while pending or (todo and time.monotonic() < until):
-                while todo and len(pending) < width and time.monotonic() < until:
-                    pending.add(pool.submit(worker.chunk, todo.pop(0)))
-                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    future.result()
-                if progress is not None and finished:
-                    progress(read_state(campaign.out))
-        except OSError as error:  # what a child does is an outcome; this is our own disk
-            raise HarnessError(f"{error.filename or campaign.out}: {error.strerror or error}; finished chunks are kept") from error
-        finally:
-            worker.stop()
-            if executor is None:
-                pool.shutdown(wait=True, cancel_futures=True)
+    shared = Path("/dev/shm")  # scratch need not outlive anything, and a mutant lives for a second
+    scratch = Path(tempfile.mkdtemp(prefix="harness-fuzz-", dir=shared if os.access(shared, os.W_OK) else None))
+    plan = Plan(
+        tuple(offer_case(base.path) for base in bases if base.path), send_solver(spec), campaign.tool,
+        campaign.memory or default_memory(campaign.tool), campaign.seed, twins, campaign.limits, site(scratch),
+    )  # fmt: skip
+    try:
+        with alive(campaign.out), open_executor(None, campaign.jobs) if executor is None else nullcontext(executor) as pool:
+            try:
+                _run(campaign, plan, pool, todo, until, progress)
+            finally:
+                end(pool, plan.site.work)  # what still runs counts for nothing
+    except OSError as error:  # what a child does is an outcome; this is our own disk
+        raise HarnessError(f"{error.filename or campaign.out}: {error.strerror or error}; finished chunks are kept") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return read_state(campaign.out)
+
+
+def _run(campaign: Campaign, plan: Plan, pool: Executor, todo: list[int], until: float, progress: Progress | None) -> None:
+    known = {find.signature for find in read_state(campaign.out).finds}
+    at_once = width(pool, campaign.jobs)
+    pending: set[Future[Chunk | None]] = set()
+    try:
+        while pending or (todo and time.monotonic() < until):
+            while todo and len(pending) < at_once and time.monotonic() < until:
+                pending.add(pool.submit(run_chunk, plan, todo.pop(0)))
+            finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                chunk = future.result()
+                if chunk is None:
+                    raise HarnessError(f"{campaign.out}: a chunk was ended from outside; the same command goes on")
+                for told in chunk.complaints:
+                    if told.signature not in known:
+                        known.add(told.signature)
+                        _keep(campaign, plan, pool, told)
+                line = {
+                    "chunk": chunk.number, "executions": CHUNK * (1 + plan.twins), "seconds": chunk.seconds,
+                    "signatures": chunk.signatures,
+                }  # fmt: skip
+                with open(campaign.out / "chunks.jsonl", "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+            if progress is not None and finished:
+                progress(read_state(campaign.out))
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def read_state(folder: Path) -> State:
@@ -170,118 +193,25 @@ def _chunks(folder: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-class _Worker:
-    """Does chunks, from many threads."""
-
-    def __init__(self, campaign: Campaign, bases: tuple[Case, ...], spec: registry.SolverSpec, twins: bool) -> None:
-        self._c, self._bases, self._spec, self._twins = campaign, bases, spec, twins
-        self._oracle = registry.resolve(ORACLE)
-        self._lock = threading.Lock()
-        self._known = {find.signature for find in read_state(campaign.out).finds}
-        self._stopped = False
-        shared = Path("/dev/shm")  # scratch need not outlive anything, and a mutant lives for a second
-        self._scratch = Path(tempfile.mkdtemp(prefix="harness-fuzz-", dir=shared if os.access(shared, os.W_OK) else None))
-        preload = PRELOAD + (PRELOAD_TORCH if spec.uses_torch else ())
-        self._launcher: Launcher = open_launcher(self._scratch / "supervisor.log", preload=preload, threads=1)
-
-    def stop(self) -> None:
-        """What still runs ends at once and counts for nothing."""
-        self._stopped = True
-        self._launcher.close()
-
-    def close(self) -> None:
-        shutil.rmtree(self._scratch, ignore_errors=True)
-
-    def chunk(self, number: int) -> None:
-        start = time.monotonic()
-        folder = self._scratch / f"chunk-{number}"
-        try:
-            signatures = list(self._complaints(number, folder))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        if self._stopped:
-            return
-        line = {
-            "chunk": number, "executions": CHUNK * (1 + self._twins), "seconds": time.monotonic() - start, "signatures": signatures,
-        }  # fmt: skip
-        with self._lock, open(self._c.out / "chunks.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _complaints(self, number: int, folder: Path) -> Iterator[str]:
-        cases = [
-            _scratch_case(mutant(self._bases[i % len(self._bases)], self._c.seed, i), folder / "cases")
-            for i in range(number * CHUNK, (number + 1) * CHUNK)
-        ]
-        mine = [self._task(case) for case in cases]
-        twins = [dataclasses.replace(task, layout=CONTIGUOUS) for task in mine] if self._twins else []
-        seen = self._run([*mine, *twins], folder / "jobs")
-        if self._stopped:
-            return
-        oracles = self._run(
-            [dataclasses.replace(task, solver=self._oracle, tool="none", memory=POOL) for task in mine], folder / "oracle"
-        )
-        for i, case in enumerate(cases):
-            twin = seen[twins[i].name] if twins else None
-            told = complaint(case, seen[mine[i].name], twin, oracles[case.id])
-            if told is not None and not self._stopped:
-                yield told[0]
-                self._keep(case, oracles[case.id], *told)
-
-    def _run(self, tasks: list[Task], folder: Path) -> dict[str, Outcome]:
-        """Outcomes by the task's name; the oracle's by the case's."""
-        found: dict[str, Outcome] = {}
-        for task, outcome in run_batch(tasks, self._c.limits, folder, self._launcher):
-            if outcome.kind is Kind.UNAVAILABLE:
-                raise UsageError(f"{task.solver.name} cannot be fuzzed here: {outcome.reason}")
-            outcome = with_memory(outcome, folder / task.name)
-            found[task.case_folder.name if task.solver is self._oracle else task.name] = outcome
-        return found
-
-    def _task(self, case: Case) -> Task:
-        assert case.path is not None
-        return Task(case.path, case.document, self._spec, self._c.tool, self._c.memory or default_memory(self._c.tool))
-
-    def _keep(self, case: Case, oracle: Outcome, signature: str, what: str) -> None:
-        """The first of a signature, run again alone, and kept as a case."""
-        with self._lock:
-            if signature in self._known:
-                return
-            self._known.add(signature)
-        slug = re.sub(r"[^a-z0-9]+", "-", signature.lower()).strip("-")[:60]
-        place = self._c.out / "finds" / f"{slug}-{hashlib.sha256(signature.encode()).hexdigest()[:6]}"
-        kept = write_case(case, place / case.id, replace=True)
-        again = [self._again(kept, oracle, f"{slug}-{vote}") for vote in range(VOTES)]
-        rate = sum(each == signature for each in again) / VOTES
-        repeat = self._task(kept).repeat(self._c.limits)
-        minimized = self._shrunk(place) if rate == 1.0 and not signature.startswith(JUDGED) else ""
-        find = Find(signature, what, str(kept.path), rate, 1, repeat, minimized)
-        jsonfile.write_json(place / "find.json", dataclasses.asdict(find))
-
-    def _shrunk(self, place: Path) -> str:
-        """The smallest case that fails alike, beside the one found; empty where none was found in the time."""
-        target = Target(self._c.solver, self._c.tool, self._c.memory or None)
-        limits = MinimizeLimits(budget_s=60.0, max_runs=300, child=self._c.limits)
-        with suppress(HarnessError):  # the find stands without it
-            case = minimize_case(next(find_cases([place])), target, limits, place / "minimized", jobs=1).case
-            return str(case) if case is not None else ""
-        return ""
-
-    def _again(self, case: Case, oracle: Outcome, name: str) -> str | None:
-        outcomes = []
-        for layout in ("recorded", CONTIGUOUS) if self._twins else ("recorded",):
-            task = dataclasses.replace(self._task(case), layout=layout)
-            folder = self._scratch / name / layout
-            outcomes.append(with_memory(run_isolated(task, self._c.limits, folder, self._launcher), folder))
-        told = complaint(case, outcomes[0], outcomes[1] if self._twins else None, oracle)
-        return told[0] if told is not None else None
+def _keep(campaign: Campaign, plan: Plan, pool: Executor, told: Complaint) -> None:
+    """The first of a signature, run again alone, and kept as a case."""
+    slug = re.sub(r"[^a-z0-9]+", "-", told.signature.lower()).strip("-")[:60]
+    place = campaign.out / "finds" / f"{slug}-{hashlib.sha256(told.signature.encode()).hexdigest()[:6]}"
+    kept = write_case(told.case, place / told.case.id, replace=True)
+    votes = [pool.submit(again, plan, told.case, told.oracle) for _ in range(VOTES)]
+    rate = sum(vote.result() == told.signature for vote in votes) / VOTES
+    repeat = Task(kept.path or place, kept.document, plan.solver.spec, plan.tool, plan.memory).repeat(plan.limits)
+    shrinks = rate == 1.0 and not told.signature.startswith(JUDGED)
+    minimized = _shrunk(campaign, pool, place) if shrinks else ""
+    find = Find(told.signature, told.what, str(kept.path), rate, 1, repeat, minimized)
+    jsonfile.write_json(place / "find.json", dataclasses.asdict(find))
 
 
-def _scratch_case(case: Case, parent: Path) -> Case:
-    """Written without the care that ``write_case`` takes: it is read in a second and then gone."""
-    folder = parent / case.id
-    folder.mkdir(parents=True)
-    data = pack_tensors(case.values, case.document)
-    (folder / TENSORS).write_bytes(data)
-    document = case.document.model_copy(update={"tensors_sha256": hashlib.sha256(data).hexdigest()})
-    (folder / DOCUMENT).write_text(jsonfile.dumps(document.model_dump(mode="json", by_alias=True)), encoding="utf-8")
-    return Case(document, case.values, folder)
+def _shrunk(campaign: Campaign, pool: Executor, place: Path) -> str:
+    """The smallest case that fails alike, beside the one found; empty where none was found in the time."""
+    target = Target(campaign.solver, campaign.tool, campaign.memory or None)
+    limits = MinimizeLimits(budget_s=60.0, max_runs=300, child=campaign.limits)
+    with suppress(HarnessError):  # the find stands without it
+        found = minimize_case(next(find_cases([place])), target, limits, place / "minimized", executor=pool, jobs=campaign.jobs)
+        return str(found.case) if found.case is not None else ""
+    return ""

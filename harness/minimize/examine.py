@@ -1,21 +1,19 @@
 """One run of one case, wherever an executor runs it: the files are written, the child run, its outcome judged, the files removed.
 
 ``examine`` is all that is submitted to an executor. What it needs travels with it, the case as bytes, so that a worker on another
-machine needs nothing from this one but the solver.
+machine needs nothing from this one but the same harness.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import dataclasses
 import secrets
 import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import registry
+from harness.bench import Site, bench
 from harness.case import CaseDocument
 from harness.casefile import DOCUMENT, TENSORS, read_case, read_document
 from harness.diagnosis import signatures
@@ -23,8 +21,9 @@ from harness.isolation import Limits, Task, run_isolated
 from harness.memory.evidence import with_memory
 from harness.minimize.failure import Answer
 from harness.outcome import POOL, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, open_launcher
+from harness.process import PRELOAD, PRELOAD_TORCH
 from harness.registry import SolverSpec
+from harness.remote import SentSolver
 from harness.replay import ORACLE
 from harness.verdict import judge
 
@@ -33,14 +32,14 @@ INTERRUPTED = "the run was interrupted"
 
 @dataclass(frozen=True)
 class How:
-    """How every case of one minimizing is run. ``scratch`` is a folder for what children leave; made where it is not there."""
+    """How every case of one minimizing is run; ``sent`` is ``solver`` as it travels, ``site`` where children leave their files."""
 
     solver: SolverSpec
+    sent: SentSolver
     tool: str
     memory: str
     limits: Limits
-    scratch: str
-    threads: int
+    site: Site
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,15 @@ class _Run(Task):
 
 def examine(what: Examination) -> Answer | None:
     """What a run showed. None where it was ended from here, and so says nothing. Never raises for anything the child does."""
-    folder = Path(what.how.scratch) / secrets.token_hex(8)
+    place = bench(what.how.site)
+    folder = place.folder / secrets.token_hex(8)
     case_folder = folder / "case"
     case_folder.mkdir(parents=True)
     try:
         (case_folder / DOCUMENT).write_bytes(what.document)
         (case_folder / TENSORS).write_bytes(what.tensors)
-        return run_case(case_folder, folder, what.how, judged=what.judged)
+        with place.in_use():
+            return run_case(case_folder, folder, what.how, judged=what.judged)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,7 +81,7 @@ def examine(what: Examination) -> Answer | None:
 def run_case(case_folder: Path, folder: Path, how: How, *, judged: bool) -> Answer | None:
     """``examine`` for a case on disk; what the children leave goes into ``folder``."""
     document = read_document(case_folder)
-    outcome = _run(how, Task(case_folder, document, how.solver, how.tool, how.memory), folder / "solver")
+    outcome = _run(how, Task(case_folder, document, how.sent.here(), how.tool, how.memory), folder / "solver")
     if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
         return None
     if not judged or outcome.kind not in (Kind.OK, Kind.SOLVER_STATUS):
@@ -103,7 +104,8 @@ def run_oracle(case_folder: Path, folder: Path, how: How) -> Outcome:
 
 
 def _run(how: How, task: Task, folder: Path) -> Outcome:
-    launcher = _launchers.get(how, task.solver)
+    forked = task.tool == "none" and not how.limits.fresh_interpreter
+    launcher = bench(how.site).launcher(PRELOAD + (PRELOAD_TORCH if task.solver.uses_torch else ()) if forked else ())
     task = _Run(**vars(task), label=secrets.token_hex(8))
     return with_memory(run_isolated(task, how.limits, folder, launcher), folder)
 
@@ -122,41 +124,3 @@ def _answer(o: Outcome, expected: bool | None, agrees: bool | None) -> Answer:
     return Answer(
         o.kind.value, named, o.status, None if distance is None else float(distance), expected, agrees, o.seconds, o.device, said
     )
-
-
-class _Launchers:
-    """What starts children in this process: one for each way of a search, made when first needed: torch is imported once."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[tuple[str, tuple[str, ...], int], Launcher] = {}
-
-    def get(self, how: How, solver: SolverSpec) -> Launcher:
-        forked = how.tool == "none" and not how.limits.fresh_interpreter
-        preload: tuple[str, ...] = PRELOAD if forked or solver.name == ORACLE else ()
-        if forked and how.solver.uses_torch:
-            preload += PRELOAD_TORCH
-        for scratch in {scratch for scratch, _, _ in list(self._open)} - {how.scratch}:
-            if not Path(scratch).is_dir():  # of a search that is over, elsewhere
-                self.close(scratch)
-        with self._lock:
-            key = (how.scratch, preload, how.threads)
-            if key not in self._open:
-                self._open[key] = open_launcher(Path(how.scratch) / "supervisor.log", preload=preload, threads=how.threads)
-            return self._open[key]
-
-    def close(self, scratch: str | None = None) -> None:
-        with self._lock:
-            closed = [self._open.pop(key) for key in list(self._open) if scratch in (None, key[0])]
-        for launcher in closed:
-            with contextlib.suppress(OSError):
-                launcher.close()
-
-
-_launchers = _Launchers()
-atexit.register(_launchers.close)
-
-
-def end_children(scratch: str) -> None:
-    """End what runs in this process for the search of this scratch folder. What is asked for again is started again."""
-    _launchers.close(scratch)

@@ -7,19 +7,21 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-from harness import registry
+from harness import casefile, registry
+from harness.bench import site
 from harness.case import Case
 from harness.casefile import read_case, write_case
 from harness.errors import HarnessError, UsageError
+from harness.executors import end, open_executor, width
 from harness.isolation import Task, default_memory
 from harness.jsonfile import write_json
 from harness.minimize.answers import FILE, Answers
 from harness.minimize.cut import Cut, build, pack, rows_of, whole
-from harness.minimize.examine import Examination, How, end_children, examine, run_case
+from harness.minimize.examine import Examination, How, examine
 from harness.minimize.failure import Answer, Failure, as_on_whole, failure_of
 from harness.minimize.result import EXPECTED, HEALTHY, MINIMIZED, NOT_SHOWN, Minimized, MinimizeLimits, Now, Size, Target
 from harness.minimize.search import Search
@@ -28,6 +30,7 @@ from harness.minimize.write import smaller_case
 from harness.outcome import MEMORY_MODES, Kind
 from harness.process import cores
 from harness.relayout import relayout
+from harness.remote import send_solver
 from harness.replay import Interrupted
 from harness.runfolder import alive, is_alive
 
@@ -46,21 +49,23 @@ def minimize_case(
     """Write into ``out`` the smallest case that fails as ``case`` does: a case folder, ``minimize.json``, and every run's answer.
 
     What was asked before in ``out`` is not run again. ``executor`` runs the candidates (threads here by default), ``jobs`` at once
-    (0: one per core). Raises ``CaseError``, ``UsageError`` or ``SolverUnavailable`` before or ``HarnessError`` while it searches,
-    and ``Interrupted`` on Ctrl-C; what is known then is on disk.
+    (0: as many as it is wide). Raises ``CaseError``, ``UsageError`` or ``SolverUnavailable`` before or ``HarnessError`` while it
+    searches, and ``Interrupted`` on Ctrl-C; what is known then is on disk.
     """
     started = time.monotonic()
     if target.memory is not None and target.memory not in MEMORY_MODES:
         raise UsageError(f"--memory {target.memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
     given = relayout(read_case(case), target.layout)
-    jobs = jobs or cores()
-    how = How(
-        registry.resolve(target.solver), target.tool, target.memory or default_memory(target.tool), limits.child,
-        str((out / SCRATCH).resolve()), max(1, cores() // jobs),
-    )  # fmt: skip
-    with _folder(out, fresh) as answers, _pool(executor, jobs, how.scratch) as pool:
+    spec = registry.resolve(target.solver)
+    with _folder(out, fresh) as answers, _pool(executor, jobs) as pool:
+        jobs = width(pool, jobs)
+        scratch = site(out / SCRATCH, max(1, cores() // jobs))
+        how = How(spec, send_solver(spec), target.tool, target.memory or default_memory(target.tool), limits.child, scratch)
         work = _Work(case, given, target, how, limits, out, answers, pool, jobs, started, progress)
-        result = work.run()
+        try:
+            result = work.run()
+        finally:
+            end(pool, scratch.work)
         document = result.to_json()
         document["case"] = result.case.name if result.case else None  # the folder may be moved
         write_json(out / DOCUMENT, document)
@@ -112,9 +117,9 @@ class _Work:
         except Stop as stop:
             stopped = str(stop)
         finally:
-            tester.abandon(lambda: end_children(self.how.scratch))
+            tester.abandon(lambda: end(self.pool, self.how.site.work))
         self._tell("written and looked at afresh", search.cut, tester.runs)
-        end_children(self.how.scratch)
+        end(self.pool, self.how.site.work)
         written = self._write(search.cut, failure, base.expected, seen)
         after = self._look_again(written, failure, rate)
         shown = sum(failure.shown_by(answer) for answer in after)
@@ -164,18 +169,13 @@ class _Work:
 
     def _look_again(self, written: Path, failure: Failure, rate: float) -> list[Answer]:
         """The written case, by a new interpreter each time."""
-        child = dataclasses.replace(self.limits.child, fresh_interpreter=True)
-        how = dataclasses.replace(self.how, limits=child)
-
-        def again(number: int) -> Answer | None:
-            return run_case(written, Path(self.how.scratch) / f"again-{number}", how, judged=True)
-
+        how = dataclasses.replace(self.how, limits=dataclasses.replace(self.limits.child, fresh_interpreter=True))
+        written_case = Examination(
+            (written / casefile.DOCUMENT).read_bytes(), (written / casefile.TENSORS).read_bytes(), how, judged=True
+        )
         times = MORE_TRIES if rate < 1 else self.limits.tries
-        with _pool(
-            None, min(self.jobs, times), self.how.scratch
-        ) as pool:  # here, whatever the executor: it is this folder that is looked at
-            asked = [pool.submit(again, number) for number in range(times)]
-            return [result_of(future, self.out) for future in asked]
+        asked = [self.pool.submit(examine, written_case) for _ in range(times)]
+        return [result_of(future, self.out) for future in asked]
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)
@@ -207,21 +207,8 @@ def _folder(out: Path, fresh: bool) -> Iterator[Answers]:
         shutil.rmtree(out / SCRATCH, ignore_errors=True)
 
 
-@contextmanager
-def _pool(executor: Executor | None, jobs: int, scratch: str) -> Iterator[Executor]:
-    if executor is not None:
-        try:
-            yield executor
-        finally:
-            end_children(scratch)
-        return
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="candidate")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_children(scratch)  # what still runs is of no use any more
-        pool.shutdown(wait=True)
+def _pool(executor: Executor | None, jobs: int) -> AbstractContextManager[Executor]:
+    return open_executor(None, jobs) if executor is None else nullcontext(executor)
 
 
 def _words(seen: list[Answer]) -> str:

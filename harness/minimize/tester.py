@@ -171,7 +171,7 @@ class Tester:
         for future in done:
             candidate = self._flying.pop(future)
             candidate.future = None
-            answer = result_of(future, Path(self.how.scratch))
+            answer = result_of(future, Path(self.how.site.folder))
             candidate.seconds += answer.seconds
             self.answers.add(candidate.key, answer)
         self.told()

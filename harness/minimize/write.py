@@ -41,7 +41,7 @@ def smaller_case(case: Case, cut: Cut, failure: Failure, target: Target, how: Ho
 
 
 def _of_oracle(made: Case, how: How) -> Outcome:
-    folder = Path(tempfile.mkdtemp(prefix="oracle-", dir=how.scratch))
+    folder = Path(tempfile.mkdtemp(prefix="oracle-", dir=how.site.folder))
     try:
         return run_oracle(write_case(made, folder / "case").path or folder, folder, how)
     finally:

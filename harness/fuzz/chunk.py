@@ -1,0 +1,167 @@
+"""One chunk of a campaign, in whatever process runs it: mutants made, solved, judged; what is wrong is given back with its case."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import jsonfile, registry
+from harness.batch import run_batch
+from harness.bench import Site, bench
+from harness.cargo import Bundle, fetch
+from harness.case import Case
+from harness.casefile import DOCUMENT, TENSORS, pack_tensors, read_case
+from harness.dispatch import INTERRUPTED
+from harness.errors import UsageError
+from harness.fuzz.mutate import mutant
+from harness.fuzz.oracle import complaint
+from harness.isolation import Limits, Task
+from harness.memory.evidence import with_memory
+from harness.outcome import POOL, RECORDED, Kind, Outcome
+from harness.process import PRELOAD, PRELOAD_TORCH, Launcher
+from harness.registry import SolverSpec
+from harness.relayout import CONTIGUOUS
+from harness.remote import SentSolver, asking
+
+ORACLE = "reference"
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every chunk of a campaign needs. With ``twins`` each mutant is solved once more in C order."""
+
+    bases: tuple[Bundle, ...]
+    solver: SentSolver
+    tool: str
+    memory: str
+    seed: int
+    twins: bool
+    limits: Limits
+    site: Site
+
+    def task(self, case: Case, solver: SolverSpec) -> Task:
+        assert case.path is not None
+        return Task(case.path, case.document, solver, self.tool, self.memory)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong with what a solver did with a case."""
+
+    signature: str
+    what: str
+    case: Case
+    oracle: Outcome
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """``signatures`` of all mutants that showed one; ``complaints``: the first of each signature."""
+
+    number: int
+    seconds: float
+    signatures: tuple[str, ...]
+    complaints: tuple[Complaint, ...]
+
+
+class _Ended(Exception):
+    """The children were ended: nothing they left says anything."""
+
+
+def run_chunk(plan: Plan, number: int) -> Chunk | None:
+    """None where its children were ended from outside. Raises ``UsageError`` where the solver cannot run here."""
+    start = time.monotonic()
+    place = bench(plan.site)
+    folder = place.folder / f"chunk-{number}-{secrets.token_hex(4)}"
+    try:
+        with place.in_use():
+            told = _complaints(plan, number, folder)
+    except _Ended:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    first = {complaint.signature: complaint for complaint in reversed(told)}
+    signatures = tuple(complaint.signature for complaint in told)
+    return Chunk(number, time.monotonic() - start, signatures, tuple(reversed(first.values())))
+
+
+def again(plan: Plan, case: Case, oracle: Outcome) -> str | None:
+    """The signature that a case shows when it runs alone."""
+    place = bench(plan.site)
+    folder = place.folder / f"again-{secrets.token_hex(8)}"
+    try:
+        with place.in_use():
+            written = _scratch_case(case, folder / "cases")
+            task = plan.task(written, plan.solver.here())
+            seen = [
+                _run(plan, [dataclasses.replace(task, layout=layout)], folder / layout)
+                for layout in ((RECORDED, CONTIGUOUS) if plan.twins else (RECORDED,))
+            ]
+    except _Ended:
+        return None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    outcomes = [outcome for run in seen for outcome in run.values()]
+    told = complaint(case, outcomes[0], outcomes[1] if plan.twins else None, oracle)
+    return told[0] if told is not None else None
+
+
+def _complaints(plan: Plan, number: int, folder: Path) -> list[Complaint]:
+    bases = _bases(plan.bases)
+    cases = [
+        _scratch_case(mutant(bases[i % len(bases)], plan.seed, i), folder / "cases")
+        for i in range(number * CHUNK, (number + 1) * CHUNK)
+    ]
+    solver = plan.solver.here()
+    mine = [plan.task(case, solver) for case in cases]
+    twins = [dataclasses.replace(task, layout=CONTIGUOUS) for task in mine] if plan.twins else []
+    seen = _run(plan, [*mine, *twins], folder / "jobs")
+    oracle = registry.resolve(ORACLE)
+    judges = [dataclasses.replace(task, solver=oracle, tool="none", memory=POOL) for task in mine]
+    oracles = _run(plan, judges, folder / "oracle")
+    found = []
+    for i, case in enumerate(cases):
+        told = complaint(case, seen[mine[i].name], seen[twins[i].name] if twins else None, oracles[judges[i].name])
+        if told is not None:
+            found.append(Complaint(*told, dataclasses.replace(case, path=None), oracles[judges[i].name]))
+    return found
+
+
+def _run(plan: Plan, tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
+    """Outcomes by the task's name."""
+    found: dict[str, Outcome] = {}
+    for task, outcome in run_batch(tasks, plan.limits, folder, _launcher(plan)):
+        if outcome.kind is Kind.UNAVAILABLE:
+            raise UsageError(f"{task.solver.name} cannot be fuzzed here: {outcome.reason}")
+        if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
+            raise _Ended
+        found[task.name] = with_memory(outcome, folder / task.name)
+    return found
+
+
+def _launcher(plan: Plan) -> Launcher:
+    return bench(plan.site).launcher(PRELOAD + (PRELOAD_TORCH if plan.solver.spec.uses_torch else ()))
+
+
+@functools.lru_cache(maxsize=1)
+def _bases(bundles: tuple[Bundle, ...]) -> tuple[Case, ...]:
+    return tuple(read_case(fetch(bundle, asking())) for bundle in bundles)
+
+
+def _scratch_case(case: Case, parent: Path) -> Case:
+    """Written without the care that ``write_case`` takes: it is read in a second and then gone."""
+    folder = parent / case.id
+    folder.mkdir(parents=True)
+    data = pack_tensors(case.values, case.document)
+    (folder / TENSORS).write_bytes(data)
+    document = case.document.model_copy(update={"tensors_sha256": hashlib.sha256(data).hexdigest()})
+    (folder / DOCUMENT).write_text(jsonfile.dumps(document.model_dump(mode="json", by_alias=True)), encoding="utf-8")
+    return Case(document, case.values, folder)
