@@ -66,7 +66,7 @@ def _decide(ended: Ended, exit: Exit | None, seen: Evidence, limit_s: float) -> 
         return {"kind": Kind.INCONCLUSIVE, "reason": f"ended by the harness after it had printed {ended.output_bytes >> 20} MiB"}
     if exit is None:
         return {"kind": Kind.INCONCLUSIVE, "reason": ended.lost or "nobody could tell how the process ended"}
-    if exit.crashed:
+    if exit.crashed or exitcode.is_abort(exit, seen.faulthandler):
         notes = ("it had already written its result, then died",) if finished else ()
         return {"kind": Kind.CRASHED, "notes": notes}
     if seen.result is not None:

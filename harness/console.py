@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,13 @@ from rich.table import Table
 from harness.outcome import Kind, Outcome
 from harness.run import Run
 from harness.specimens import Found
+
+for _stream in (sys.stdout, sys.stderr):
+    # Windows writes into a pipe or a file in a code page of 256 characters: --json is UTF-8 everywhere, and no name of a folder
+    # is a reason to die. (Windows' streams begin as surrogateescape, others as strict.)
+    if isinstance(_stream, io.TextIOWrapper) and _stream.errors in ("strict", "surrogateescape"):
+        _as_utf8 = sys.platform == "win32" and not _stream.isatty() and "PYTHONIOENCODING" not in os.environ
+        _stream.reconfigure(encoding="utf-8" if _as_utf8 else None, errors="backslashreplace")
 
 _WIDE = None if sys.stdout.isatty() else 180  # into a file or a pipe a table need not be squeezed
 out = Console(highlight=False, soft_wrap=True, width=_WIDE)

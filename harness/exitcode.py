@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from harness.outcome import Exit
 
@@ -43,6 +42,15 @@ SIGNALS: dict[str, str] = {
 }
 
 
+ABORT_OR_3 = "exit 3"
+_NUMBERS = {
+    1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+    10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ",
+    31: "SIGSYS",
+}  # fmt: skip
+"""Linux's. Not of the module ``signal``, which knows those of the system it runs on: a run of Linux is read on Windows as well."""
+
+
 def decode(code: int, *, windows: bool = os.name == "nt") -> Exit:
     """Decode a process's exit code.
 
@@ -52,6 +60,11 @@ def decode(code: int, *, windows: bool = os.name == "nt") -> Exit:
     return _windows(code & 0xFFFFFFFF) if windows else _posix(code)
 
 
+def is_abort(exit: Exit, faulthandler: str) -> bool:
+    """Whether code 3 is abort() in Windows' C runtime and no program's own 3: faulthandler saw the signal."""
+    return exit.name == ABORT_OR_3 and "Fatal Python error: Aborted" in faulthandler
+
+
 def _windows(code: int) -> Exit:
     if code in NTSTATUS:
         name, meaning = NTSTATUS[code]
@@ -59,17 +72,14 @@ def _windows(code: int) -> Exit:
     if code >= 0xC0000000:
         return Exit(code, f"NTSTATUS 0x{code:08X}", "an error status without a name here", crashed=True)
     if code == 3:
-        return Exit(code, "exit 3", "ended itself with code 3, which is abort() in the C runtime", crashed=False)
+        return Exit(code, ABORT_OR_3, "ended itself with code 3, which is abort() in the C runtime", crashed=False)
     return _plain(code)
 
 
 def _posix(code: int) -> Exit:
     number = -code if code < 0 else code - 128 if 128 < code < 128 + 65 else 0
     if number:
-        try:
-            name = signal.Signals(number).name
-        except ValueError:
-            name = f"signal {number}"
+        name = _NUMBERS.get(number, f"signal {number}")
         return Exit(code, name, SIGNALS.get(name, "ended by a signal"), crashed=True, signal=name)
     return _plain(code)
 

@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import os
 import re
-import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.case import CaseDocument
 from harness.classify import classify
+from harness.commandline import command_line
 from harness.jsonfile import write_json
 from harness.outcome import POOL, RECORDED, Kind, Outcome, how
 from harness.process import Ended, Launcher, worker_argv
@@ -77,7 +77,7 @@ class Task:
         ):
             if value != default:
                 words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-        return shlex.join(words)
+        return command_line(words)
 
 
 def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from harness import console, registry
 from harness import minimize as mini
 from harness.casefile import find_cases, read_document
+from harness.commandline import command_line
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
 from harness.isolation import TOOLS, Limits, Task, default_memory
@@ -151,4 +151,4 @@ def _print(result: mini.Minimized) -> None:
     if result.expected:
         out.print("the whole case expects this outcome")
     out.print(f"{result.runs} runs in {result.seconds:.1f} s, {result.kept} answers from earlier ones")
-    out.print(escape(f"case: {shlex.quote(str(result.case))}\nagain: {result.repeat}"))
+    out.print(escape(f"case: {command_line([str(result.case)])}\nagain: {result.repeat}"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import console
+from harness.commandline import command_line
 from harness.errors import UsageError
 from harness.exitcode import decode
 from harness.jsonfile import dumps
@@ -142,7 +142,7 @@ def _line(call: RecordedCall) -> str:
 def _replay(recorded: Recorded) -> str:
     """The command that replays what failed, or everything when nothing did."""
     failed = [str(call.folder) for call in recorded.failed][-3:]
-    return shlex.join(["python", "-m", "harness", "replay", *(failed or [str(recorded.out)])])
+    return command_line(["python", "-m", "harness", "replay", *(failed or [str(recorded.out)])])
 
 
 def _document(recorded: Recorded, command: list[str], exit: Exit, seconds: float, interrupted: bool) -> dict[str, Any]:

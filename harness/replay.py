@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import json
 import secrets
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -24,6 +23,7 @@ from harness import environment, registry
 from harness.batch import deal
 from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
+from harness.commandline import command_line
 from harness.compare import TOLERANCES
 from harness.dispatch import INTERRUPTED, Crew, open_crew
 from harness.errors import HarnessError, ResultError, UsageError
@@ -237,7 +237,7 @@ def _keep(folder: Path, kind: str, task: Task, outcome: Outcome, job: Path) -> O
     """An outcome with what its job folder says more, on disk."""
     outcome = with_memory(outcome, job)
     if task.layout != RECORDED:
-        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {shlex.quote(task.layout)}")
+        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {command_line([task.layout])}")
     if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED):
         write_outcome(folder, task.name, outcome, kind)
     return outcome
@@ -286,4 +286,4 @@ def _finish(folder: Path, environment_now: dict[str, Any]) -> None:
 
 def default_command() -> str:
     """The command line of this process, as a user would type it."""
-    return shlex.join(["python", "-m", "harness", *sys.argv[1:]])
+    return command_line(["python", "-m", "harness", *sys.argv[1:]])

@@ -40,6 +40,12 @@ class Compiler:
         """Flags in order of preference: for this very CPU, and for any of its kind where the first are not understood."""
         if self.style == "msvc":
             return [MSVC_FLAGS]
+        if sys.platform == "win32":
+            # The runtime goes in, for its DLLs lie on no path that Windows searches. mingw's gcc keeps vectors of 32 bytes on a
+            # stack that Windows aligns to 16, and its own aligned moves then fault (gcc's bug 54412) unless the assembler makes
+            # them unaligned.
+            link = ("-static", "-shared")
+            return [(*GNU_FLAGS, "-march=native", "-Wa,-muse-unaligned-vector-move", *link), (*GNU_FLAGS, *link)]
         link = ("-shared",)
         return [(*GNU_FLAGS, "-march=native", *link), (*GNU_FLAGS, *link)]
 
@@ -53,7 +59,7 @@ def find() -> Compiler:
     """CXX, or the first of c++, g++, clang++ and cl.exe. Raises ``CompilerMissing``."""
     chosen = os.environ.get("CXX")
     if chosen:
-        command = shlex.split(chosen, posix=sys.platform != "win32")
+        command = words_of(chosen)
         if not command or shutil.which(command[0]) is None:
             raise CompilerMissing(f"CXX is {chosen!r}, and there is no such program; {_ADVICE}")
         return _describe(tuple(command))
@@ -68,6 +74,15 @@ def find() -> Compiler:
             return _describe((name,))
     looked = "c++, g++ and clang++ are not on PATH" + (", nor does vswhere know of cl.exe" if sys.platform == "win32" else "")
     raise CompilerMissing(f"no C++ compiler: {looked}; {_ADVICE}")
+
+
+def words_of(command: str, *, windows: bool = sys.platform == "win32") -> list[str]:
+    r"""The words of CXX. On Windows a path's backslashes stay what they are, and quotes that are needed for its spaces go."""
+    if not windows:
+        return shlex.split(command)
+    if shutil.which(command):
+        return [command]  # one path with spaces and no quotes, as set by hand
+    return [word[1:-1] if word[0] == word[-1] == '"' and len(word) > 1 else word for word in shlex.split(command, posix=False)]
 
 
 def shared_library(source: str, *, extra_flags: tuple[str, ...] = ()) -> Path:

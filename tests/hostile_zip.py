@@ -41,7 +41,7 @@ def file_of(case: Case, name: str) -> bytes:
 
 
 def below(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def refused(folder: Path, data: bytes) -> CaseError:
