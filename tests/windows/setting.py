@@ -92,10 +92,9 @@ def make_prefix(wine: Wine) -> None:
     ready.touch()
 
 
-def install_python(cache: Path, requirements: list[Path]) -> Path:
+def install_python(cache: Path, requirements: Path = HERE / "requirements.txt") -> Path:
     """The folder of python.exe with the wheels of ``requirements``, named by what went into it."""
-    pins = b"".join(file.read_bytes() for file in requirements)
-    name = hashlib.sha256(PYTHON_SHA256.encode() + pins).hexdigest()[:12]
+    name = hashlib.sha256(PYTHON_SHA256.encode() + requirements.read_bytes()).hexdigest()[:12]
     folder = cache / f"python-{PYTHON_VERSION}-{name}"
     if (folder / "ready").exists():
         return folder
@@ -112,12 +111,9 @@ def install_python(cache: Path, requirements: list[Path]) -> Path:
     # With this file Python looks at no PYTHONPATH and no site-packages. Without it, it is laid out like any other on Windows.
     (folder / "python311._pth").unlink()
     site = folder / "Lib" / "site-packages"
-    for file in requirements:
-        _pip(file, site)
+    _pip(requirements, site)
     _compile(["x86_64-w64-mingw32-gcc", "-O2", "-shared", "-static", str(HERE / "bcryptprimitives.c"), "-o",
               str(folder / "bcryptprimitives.dll"), "-ladvapi32"])  # fmt: skip
-    for dll in site.rglob("msvc_runtime*/data/*/*.dll"):
-        shutil.copy(dll, folder)
     (folder / "ready").touch()
     return folder
 

@@ -25,9 +25,9 @@ _PYTEST = ("-p", "no:cacheprovider", "-q", "-n", "2", "--dist", "worksteal", "--
 class Stage:
     """Windows' side: a prefix and a Python in it. ``run`` starts a program there, with this machine's compiler at hand."""
 
-    def __init__(self, cache: Path, requirements: list[Path]) -> None:
+    def __init__(self, cache: Path) -> None:
         self.wine: Wine = find_wine(cache / "prefix")
-        self.python = install_python(cache, requirements)
+        self.python = install_python(cache)
         make_prefix(self.wine)
         self.relay = Relay(self.wine, self.wine.prefix / "drive_c" / "relay")
         self.compiler = install_compiler(self.python, self.wine.prefix / "drive_c" / "relay", self.wine, version())
@@ -36,7 +36,7 @@ class Stage:
         """Its code's last 8 bits. Output goes through a pipe: wine and plain files do not get on."""
         settings = self.wine.environment(
             PYTHONPATH=f"{self.wine.windows_path(ROOT)};{self.wine.windows_path(HERE)}", PYTHONPYCACHEPREFIX="C:\\pycache",
-            CXX=self.wine.windows_path(self.compiler), LC_ALL="C.UTF-8", KMP_AFFINITY="disabled", **environment,
+            CXX=self.wine.windows_path(self.compiler), LC_ALL="C.UTF-8", **environment,
         )  # fmt: skip
         argv = [self.wine.program, str(self.python / "python.exe"), *words]
         process = subprocess.Popen(
@@ -65,13 +65,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=f"The project's tests under {LABEL}.")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cache", type=Path, default=home / "sim3solve" / "windows-stage", help="what is fetched is kept there")
-    parser.add_argument("--torch", action="store_true", help="add Windows' torch for the CPU, and one solve per case with it")
     parser.add_argument("-k", dest="expression", help="only tests that pytest's -k selects")
     given = parser.parse_args()
     start = time.monotonic()
     try:
-        requirements = [HERE / "requirements.txt"] + [HERE / "requirements-torch.txt"] * given.torch
-        stage = Stage(given.cache.resolve(), requirements)
+        stage = Stage(given.cache.resolve())
     except Missing as missing:
         print(f"the stage cannot be run here: {missing}", file=sys.stderr)
         return 2
