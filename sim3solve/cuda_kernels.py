@@ -7,6 +7,7 @@ import importlib.metadata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sim3solve import build, driver
 from sim3solve.driver import CudaError, Current
@@ -23,21 +24,25 @@ class CudaUnavailable(RuntimeError):
     """There is no GPU, driver or package to run on; the message says which and what would help."""
 
 
+def compiler_input(arch: str) -> tuple[str, dict[str, Any]]:
+    """The kernels' source and what ``cuda.core.ProgramOptions`` is given for ``arch`` ("90"): the same on every system."""
+    options = {"arch": f"sm_{arch}", "std": "c++17", "lineinfo": True, "define_macro": [("BLOCK", str(BLOCK))]}
+    return build.inline_sources(SOURCE), options
+
+
 def compile_cubin(arch: str) -> Path:
     """The kernels as a cubin for ``arch`` ("90"), from the cache or freshly compiled. Needs no GPU and no driver."""
-    source = build.inline_sources(SOURCE)
-    options = {"arch": f"sm_{arch}", "std": "c++17", "lineinfo": True}
-    defines = [("BLOCK", str(BLOCK))]
+    source, options = compiler_input(arch)
 
     def compile_to(file: Path) -> None:
         try:
             from cuda.core import Program, ProgramOptions
         except ImportError as error:
             raise CudaUnavailable(f"cuda-core is not installed ({error}): {_INSTALL}") from error
-        program = Program(source, "c++", ProgramOptions(define_macro=defines, **options))
+        program = Program(source, "c++", ProgramOptions(**options))
         file.write_bytes(bytes(program.compile("cubin").code))
 
-    return build.cached([source, repr(options), repr(defines), _compiler_version()], ".cubin", compile_to)
+    return build.cached([source, repr(options), _compiler_version()], ".cubin", compile_to)
 
 
 def _compiler_version() -> str:
