@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import minidump
 from harness.case import CaseDocument
 from harness.classify import classify
 from harness.commandline import command_line
@@ -20,7 +21,7 @@ from harness.registry import SolverSpec
 from harness.sanitizer import watch
 from harness.sanitizer.tools import HOST_TOOLS, NONE, TOOLS
 from harness.sanitizer.watch import default_memory
-from harness.worker_files import JOB, STDERR, STDOUT
+from harness.worker_files import JOB, JOURNAL, STDERR, STDOUT
 
 __all__ = ["TOOLS", "Limits", "Task", "default_memory", "run_isolated"]
 KEPT_OUTPUT_BYTES = 1 << 20
@@ -91,10 +92,25 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     outcome = outcome_of(task, limits, folder, of_child)
     if watched is not None:
         outcome = watch.judged(outcome, watched, folder, ended, limits.timeout_s)
+    outcome = with_dump(outcome, folder, minidump.local_dumps())
     for name, text in ((STDOUT, outcome.stdout), (STDERR, outcome.stderr)):
         if (folder / name).exists() and (folder / name).stat().st_size > KEPT_OUTPUT_BYTES:
             (folder / name).write_text(text, encoding="utf-8")
     return outcome
+
+
+def with_dump(outcome: Outcome, folder: Path, dumps: minidump.LocalDumps | None) -> Outcome:
+    """The outcome of a process that died, with the minidump that Windows left of it, which is moved to ``folder``."""
+    if outcome.kind is not Kind.CRASHED or dumps is None:
+        return outcome
+    dump = minidump.of_child(folder / JOURNAL, dumps, folder)
+    if dump is None:
+        return outcome
+    where = "in the job's folder" if dump.moved else f"left in Windows' folder for dumps ({dump.why})"
+    size = f"{dump.size_bytes / (1 << 20):.1f} MiB"
+    note = f"minidump {dump.file.name}, {size}, {where}; it holds the process's memory and is in no bundle"
+    found = {"file": dump.file.name, "bytes": dump.size_bytes, "moved": dump.moved}
+    return dataclasses.replace(outcome, notes=(*outcome.notes, note), values=outcome.values | {"minidump": found})
 
 
 def start(

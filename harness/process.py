@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from harness import minidump
 from harness.errors import HarnessError
 from harness.worker_files import START_VARIABLE, STDERR, STDOUT
 
@@ -237,6 +238,8 @@ class WindowsLauncher:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
+        dumps = minidump.local_dumps(Path(sys.executable).name)
+        self._dumps = dumps is not None and dumps.quiet
         self._jobs: set[Any] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -251,7 +254,7 @@ class WindowsLauncher:
             return Ended(None, 0.0, lost="the run was interrupted")
         start = time.monotonic()
         with open(folder / STDOUT, "wb") as out, open(folder / STDERR, "wb") as err:
-            job = JobObject(memory_limit_bytes)
+            job = JobObject(memory_limit_bytes, dumps=self._dumps)
             with self._lock:
                 self._jobs.add(job)
             try:

@@ -10,7 +10,7 @@ _CREATE_SUSPENDED = 0x4
 _CREATE_NO_WINDOW = 0x08000000
 _LIMIT_KILL_ON_CLOSE = 0x2000
 _LIMIT_JOB_MEMORY = 0x200
-_LIMIT_DIE_ON_UNHANDLED_EXCEPTION = 0x400  # no error dialogue may keep a dead process waiting
+_LIMIT_DIE_ON_UNHANDLED_EXCEPTION = 0x400  # no error dialogue may keep a dead process waiting; no dump then
 _EXTENDED_LIMIT_INFORMATION = 9
 
 
@@ -36,7 +36,8 @@ class JobObject:
     EXIT_CODE = 0x4A4F4245
     """What ``terminate`` gives every process of the job, so that the harness's own kill is never taken for another's."""
 
-    def __init__(self, memory_limit_bytes: int | None) -> None:
+    def __init__(self, memory_limit_bytes: int | None, *, dumps: bool = False) -> None:
+        """``dumps``: a process that dies is first given to Windows Error Reporting, which must be set to show no dialogue."""
         # Through getattr: type checkers on other systems know no WinDLL, and this file is checked there too.
         win_dll: Any = getattr(ctypes, "WinDLL", None)
         if win_dll is None:
@@ -46,7 +47,7 @@ class JobObject:
         self._kernel32.CreateJobObjectW.restype = ctypes.c_void_p
         self._handle: Any = ctypes.c_void_p(self._check(self._kernel32.CreateJobObjectW(None, None)))
         limits = _ExtendedLimits()
-        limits.Basic.LimitFlags = _LIMIT_KILL_ON_CLOSE | _LIMIT_DIE_ON_UNHANDLED_EXCEPTION
+        limits.Basic.LimitFlags = _LIMIT_KILL_ON_CLOSE | (0 if dumps else _LIMIT_DIE_ON_UNHANDLED_EXCEPTION)
         if memory_limit_bytes is not None:
             limits.Basic.LimitFlags |= _LIMIT_JOB_MEMORY
             limits.JobMemoryLimit = memory_limit_bytes

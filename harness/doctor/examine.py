@@ -28,6 +28,7 @@ from harness.doctor.later import Later
 from harness.doctor.machine import Machine
 from harness.doctor.privacy import Identity
 from harness.doctor.versions import of_driver_api
+from harness.minidump import local_dumps
 
 Group = Callable[[Facts], Iterable[Check]]
 Progress = Callable[[str, int, int], None]
@@ -169,9 +170,14 @@ def _solvers(facts: Facts) -> Iterable[Check]:
     ]
 
 
+def _crash_dumps(facts: Facts) -> Iterable[Check]:
+    on_windows = facts.machine.system == "win32"
+    yield windows.crash_dumps(local_dumps()) if on_windows else skip("crash dumps", "Windows Error Reporting is on Windows only")
+
+
 GROUPS: dict[str, Group] = {
     "system": _system, "memory": _memory, "disk": _disk, "driver": _driver, "GPU": _gpus, "CUDA toolkit": _toolkit, "torch": _torch,
-    "extension modules": _extensions, "TDR": _windows,
+    "extension modules": _extensions, "TDR": _windows, "crash dumps": _crash_dumps,
     "WSL": lambda facts: [windows.wsl(facts.machine, facts.driver.get())],
     "sanitizers": _sanitizers, "solvers": _solvers,
     "variables": lambda facts: variables.judge(facts.machine.environ, facts.gpus),

@@ -9,6 +9,7 @@ from harness.doctor.ask import Problem, Told
 from harness.doctor.check import Check, fail, ok, skip, warn
 from harness.doctor.machine import Machine
 from harness.doctor.registry import DEBUGGER, GRAPHICS, Value
+from harness.minidump import LOCAL_DUMPS, WER, LocalDumps
 
 DEFAULT_DELAY_S, DEFAULT_LEVEL = 2, 3
 _LONG_ENOUGH_S = 8
@@ -53,6 +54,21 @@ def debugger(read: Read, *, in_wsl: bool) -> Check:
         return ok(name, "enabled: compute-sanitizer can attach")
     state = "not set" if value.number is None else value.number
     return warn(name, f"not enabled (EnableInterface is {state}): compute-sanitizer cannot attach", fix)
+
+
+def crash_dumps(found: LocalDumps | None) -> Check:
+    """Whether Windows Error Reporting leaves a minidump of a process that dies."""
+    name = "crash dumps"
+    quiet = _SET.format(key=WER, name="DontShowUI", value=1)
+    if found is None:
+        fix = _SET.format(key=LOCAL_DUMPS, name="DumpType", value=1) + f"; {quiet}"
+        return skip(name, "off (LocalDumps), Windows' default: a process that dies leaves no minidump", fix)
+    if not found.quiet:
+        said = (
+            f"on, in {found.folder}, but not for the harness's children: Windows may show a dialogue, which would keep them waiting"
+        )
+        return warn(name, said, quiet)
+    return ok(name, f"on: Windows leaves them in {found.folder}, and the harness moves its children's to their job's folder")
 
 
 def wsl(machine: Machine, driver: Told) -> Check:
