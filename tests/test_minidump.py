@@ -8,15 +8,21 @@ import os
 import sys
 import time
 import types
+import zipfile
 
 import pytest
+from case_factory import make_case
 
 from harness import minidump
+from harness.casefile import write_case
 from harness.doctor import windows
 from harness.exitcode import decode
+from harness.forms.bundle import bundle
 from harness.isolation import with_dump
+from harness.jsonfile import write_json
 from harness.minidump import LOCAL_DUMPS, WER, LocalDumps, local_dumps, of_child
 from harness.outcome import Kind, Outcome
+from harness.run import OUTCOMES, RUN_FILE
 from harness.worker_files import JOURNAL
 
 PYTHON = LOCAL_DUMPS + r"\python.exe"
@@ -176,6 +182,25 @@ def test_no_journal_and_no_folder(job, tmp_path):
     folder, _ = job
     assert of_child(folder / JOURNAL, LocalDumps(tmp_path / "none", True), folder) is None
     assert of_child(folder / "none", LocalDumps(tmp_path, True), folder) is None
+
+
+def test_a_bundle_says_that_there_is_a_dump_and_does_not_hold_it(tmp_path):
+    case = write_case(make_case(), tmp_path / "c").document
+    (tmp_path / "run" / "jobs" / "c__s__none").mkdir(parents=True)
+    (tmp_path / "run" / "jobs" / "c__s__none" / "python.exe.4242.dmp").write_bytes(b"MDMP")
+    died = dataclasses.replace(
+        DIED, case=case.id, notes=("minidump python.exe.4242.dmp, 1.0 MiB",), values={"minidump": {"file": "python.exe.4242.dmp"}}
+    )
+    (tmp_path / "run" / OUTCOMES).mkdir()
+    write_json(tmp_path / "run" / OUTCOMES / "0.json", died.to_json())
+    summary = {"path": str(tmp_path / "c"), "sha256": case.tensors_sha256}
+    header = {"run": "r", "started": "2026-01-01T00:00:00+00:00", "finished": None, "command": "", "environment": {}}
+    write_json(tmp_path / "run" / RUN_FILE, header | {"plan": {"tasks": [died.key], "solvers": {}}, "cases": {case.id: summary}})
+    made = bundle(tmp_path / "run", tmp_path / "crash.zip", doctor=False)
+    assert not [it.name for it in made.contents if "dmp" in it.name]
+    with zipfile.ZipFile(made.archive) as packed:
+        assert "python.exe.4242.dmp" in packed.read("outcome.json").decode()
+        assert not any(b"MDMP" in packed.read(name) for name in packed.namelist())
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def scripts() -> list[tuple[str, list[str]]]:
             continue
         branches, node = [], command
         while node.parent is not None:
-            if node.parent.type == "if_statement" and b"$Test" in node.parent.child_by_field_name("condition").text:
+            if node.parent.type == "if_statement" and node.parent.child_by_field_name("condition").text == b"$Test":
                 branches.append("else" if node.type == "else_clause" else "test")
             node = node.parent
         found.append((branches[0] if branches else "both", texts(command)))
