@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -58,14 +58,17 @@ class _Builder(HTMLParser):
         self.open[-1].children.append(data)
 
 
-def check_links(page: Element) -> None:
-    """Ids are unique, links inside the page lead somewhere, and the only links out are to the data beside it."""
+def check_links(page: Element, sheets: Mapping[str, Element] | None = None) -> None:
+    """Ids are unique, links inside the page lead somewhere, and the only links out are to the data and the ``sheets`` beside it."""
     ids = [element.attributes["id"] for element in page.walk() if "id" in element.attributes]
     assert len(ids) == len(set(ids))
     targets = [e.attributes["href"] for e in page.walk() if "href" in e.attributes]
-    inside = {target[1:] for target in targets if target.startswith("#")}
+    inside = {target[1:] for target in targets if target.startswith("#") and not target.startswith("#filter?")}
     assert inside <= set(ids)
-    assert {target for target in targets if not target.startswith("#")} == {"data:,", "results.parquet", "results.csv"}
+    outside = {target for target in targets if not target.startswith("#")} - {"data:,", "results.parquet", "results.csv"}
+    there = {file: {e.attributes.get("id") for e in sheet.walk()} | {""} for file, sheet in (sheets or {}).items()}
+    for file, _, anchor in (target.partition("#") for target in outside):
+        assert anchor in there[file]
     labels = {label for e in page.walk() for label in e.attributes.get("aria-labelledby", "").split()}
     assert labels <= set(ids)
 

@@ -16,7 +16,7 @@ import report_run as made
 
 from harness.errors import ResultError
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
-from harness.report import write_report
+from harness.report import sheets, write, write_report
 from harness.report.page import MOST_PICTURES
 from harness.report.text import clean
 
@@ -133,9 +133,25 @@ def test_two_thousand_outcomes(tmp_path: Path) -> None:
     began = time.perf_counter()
     file = write_report(folder)
     assert time.perf_counter() - began < 60  # a few seconds on an idle machine
-    assert file.stat().st_size < 12e6
-    page = html_tree.parse(file.read_text(encoding="utf-8"))
-    html_tree.check_links(page)
-    assert "400 failures" in page.all("h1")[0].text
-    assert len(page.all("details", "pictures")) == MOST_PICTURES
-    assert "of 420 cases there are none here" in page.text
+    pages = {it.name: html_tree.parse(it.read_text(encoding="utf-8")) for it in file.parent.glob("*.html")}
+    assert len(pages) > 2 and all((file.parent / name).stat().st_size < 3e6 for name in pages)
+    index = pages.pop(file.name)
+    for page in (index, *pages.values()):
+        html_tree.check_links(page, pages | {file.name: index})
+    assert "400 failures" in index.all("h1")[0].text
+    details = [e for page in pages.values() for e in page.walk() if "data-outcome" in e.attributes]
+    assert {e.attributes["id"] for e in details} == {e.attributes["id"] for e in index.all("li") if "data-outcome" in e.attributes}
+    assert len(details) == 2000
+    assert sum(len(page.all("details", "pictures")) for page in pages.values()) == MOST_PICTURES
+    assert "of 420 cases there are none here" in index.text
+
+
+def test_a_smaller_report_takes_the_pages_of_a_larger_one_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = made.write_run(tmp_path / "run", [made.solved(f"case-{i}", "torch", i) for i in range(4)])
+    monkeypatch.setattr(write, "PAGE_BYTES", 1000)
+    monkeypatch.setattr(sheets, "SHEET_BYTES", 1000)
+    write_report(folder, pictures=False)
+    assert sorted(it.name for it in folder.glob("*.html")) == [f"cases-{i:04}.html" for i in (1, 2, 3, 4)] + ["index.html"]
+    write_report(folder, pictures=False, one_file=True)
+    assert [it.name for it in folder.glob("*.html")] == ["index.html"]
+    assert "case-3" in (folder / "index.html").read_text(encoding="utf-8")

@@ -91,7 +91,8 @@ def bundle(
             files.append((Contents(name, data.stat().st_size if isinstance(data, Path) else len(data), what), data))
 
         put("outcome.json", "what happened, with its cause", _json(outcome))
-        put("report.html", "the same to read: this case with every solver that was tried", write_report(Path(folder) / "run"))
+        page = write_report(Path(folder) / "run", one_file=True)
+        put("report.html", "the same to read: this case with every solver that was tried", page)
         put("environment.json", "operating system, processor, GPUs, versions", _json(scrubber.document(picked.run.environment)))
         if machine is not None:
             put("doctor.json", "what of the machine keeps a solver from running", _json(scrubber.document(machine)))

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from harness.jsonfile import dumps
-from harness.outcome import STAGES, Kind, Outcome
+from harness.outcome import Kind, Outcome
 from harness.report.bugs import DiagnosisView, diagnosis_view
 from harness.report.findings import FindingView, views
 from harness.report.text import Clipped, clean, clip, duration, number, shorten
+from harness.report.timeline import not_reached, timeline
 from harness.report.words import MARK_MEANINGS, MARKS, label, style, what_happened
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Parity, Tolerance, exceeds
+
+_LONGEST, _MOST_NOTES = 4000, 100
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,13 @@ class Section:
     detail: str
     mark: str
     judgement: str
+    failed: bool
     style: str
     sentence: str
     expect: str
     because: str
     facts: tuple[tuple[str, str], ...]
+    timeline: Markup
     stages: tuple[Stage, ...]
     parity_rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
     findings: tuple[FindingView, ...]
@@ -73,21 +80,28 @@ def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], to
         detail=detail,
         mark=MARKS[outcome.expected],
         judgement=MARK_MEANINGS[outcome.expected],
+        failed=outcome.expected is False,
         style=style(outcome),
         sentence=what_happened(outcome),
         expect=clean(str(case.get("expect") or "")),
         because=clean(str(case.get("because") or "")),
-        facts=tuple((name, clean(value)) for name, value in _facts(outcome, parity) if value),
+        facts=tuple((name, _bounded(value)) for name, value in _facts(outcome, parity) if value),
+        timeline=timeline(outcome),
         stages=_stages(outcome),
         parity_rows=_parity_rows(parity, tolerances),
         findings=(shown := views(outcome.findings)),
         findings_left_out=len(outcome.findings) - len(shown),
         blocks=tuple(Block(title, clip(text, limit)) for title, text in _output(outcome) if text.strip()),
-        notes=tuple(clean(note) for note in outcome.notes),
+        notes=tuple(_bounded(note) for note in outcome.notes[:_MOST_NOTES]),
         repeat=clean(outcome.repeat),
         diagnosis=diagnosis_view(outcome),
         tags=clean(" ".join(case.get("tags") or ())),
     )
+
+
+def _bounded(text: str) -> str:
+    """Clean, and cut where it is longer than anybody reads in a line."""
+    return clean(text) if len(text) <= _LONGEST else clean(text[:_LONGEST]) + f"\u2026 ({len(text) - _LONGEST:,} characters more)"
 
 
 def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
@@ -175,8 +189,7 @@ def _stages(outcome: Outcome) -> tuple[Stage, ...]:
         stages[-1] = Stage(stages[-1].name, stages[-1].at, "last")
     if outcome.kind is Kind.UNAVAILABLE or complete:
         return tuple(stages)
-    furthest = max((STAGES.index(name) for name in reached if name in STAGES), default=-1)
-    return (*stages, *(Stage(name, "", "never") for name in STAGES[furthest + 1 :]))
+    return (*stages, *(Stage(name, "", "never") for name in not_reached(outcome)))
 
 
 def _parity_rows(

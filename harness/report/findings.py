@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
+from harness.report.addresses import address_drawing
 from harness.report.text import clean, shorten
 
 MOST = 50
 """Findings shown of one outcome; the others are in its JSON."""
+_LONG, _FRAMES = 400, 120
+"""Characters of a line, frames of a stack, and lines of source that are shown of one finding."""
 _PLAIN = ("tool", "signature", "where", "host_stack", "nearest_allocation", "count", "message")
 
 
@@ -27,6 +32,7 @@ class FindingView:
     title: str
     message: str
     facts: tuple[tuple[str, str], ...]
+    drawing: Markup
     place: str
     lines: tuple[Line, ...]
     stack: tuple[str, ...]
@@ -47,10 +53,11 @@ def _view(finding: Mapping[str, Any], i: int, of: int) -> FindingView:
     known = {"kind", "space", "direction", "size", "address", "address_mod_size", "kernel", "thread", "block", *_PLAIN}
     facts += [(str(name), _word(value)) for name, value in finding.items() if name not in known]
     return FindingView(
-        title=clean(f"Finding {i} of {of}: {_word(finding.get('kind')) or 'without a kind'}{times}"),
+        title=shorten(f"Finding {i} of {of}: {_word(finding.get('kind')) or 'without a kind'}{times}", 200),
         message=shorten(_word(finding.get("message")), 600),
-        facts=tuple((clean(name), clean(value)) for name, value in facts if value),
-        place=clean(_place(where)),
+        facts=tuple((shorten(name, 80), shorten(value, _LONG)) for name, value in facts if value),
+        drawing=address_drawing(finding),
+        place=shorten(_place(where), _LONG),
         lines=_lines(where),
         stack=_stack(finding.get("host_stack")),
     )
@@ -103,17 +110,18 @@ def _place(where: Mapping[str, Any]) -> str:
 def _lines(where: Mapping[str, Any]) -> tuple[Line, ...]:
     rows = where.get("snippet")
     rows = [row for row in rows if isinstance(row, (list, tuple)) and len(row) == 2] if isinstance(rows, (list, tuple)) else []
-    width = max((len(str(number)) for number, _ in rows), default=0)
-    return tuple(Line(clean(str(number).rjust(width)), clean(str(text)), number == where.get("line")) for number, text in rows)
+    rows = [(str(number)[:12], str(text)[:_LONG], number == where.get("line")) for number, text in rows[:_FRAMES]]
+    width = max((len(number) for number, _, _ in rows), default=0)
+    return tuple(Line(clean(number.rjust(width)), clean(text), hit) for number, text, hit in rows)
 
 
 def _stack(frames: Any) -> tuple[str, ...]:
     """One line a frame, innermost first; a frame without source says which library it is in."""
     shown = []
-    for frame in frames if isinstance(frames, (list, tuple)) else ():
+    for frame in frames[:_FRAMES] if isinstance(frames, (list, tuple)) else ():
         if isinstance(frame, Mapping):
             line = f"{frame['path']}:{frame.get('line')}" if frame.get("path") else _word(frame.get("module"))
-            shown.append(clean(f"{_word(frame.get('function')) or '?'}  {line}"))
+            shown.append(clean(f"{_word(frame.get('function'))[:_LONG] or '?'}  {line[:_LONG]}"))
     return tuple(shown)
 
 

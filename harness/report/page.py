@@ -54,6 +54,7 @@ class Pictures:
 
     anchor: str
     case: str
+    case_href: str
     failed: bool
     html: Markup
 
@@ -83,8 +84,7 @@ class Page:
     modes: Modes | None
     sweeps: Sweeps | None
     kinds: tuple[tuple[str, str, str], ...]
-    failures: tuple[Section, ...]
-    others: tuple[Section, ...]
+    outcomes: tuple[Section, ...]
     several_tools: bool
     tolerances: tuple[tuple[str, str, str, str], ...]
     measures: tuple[tuple[str, str], ...]
@@ -99,6 +99,14 @@ class Page:
     environment: tuple[tuple[str, str], ...]
     cases: tuple[CaseRow, ...]
     attributions: tuple[Attribution, ...]
+
+    @property
+    def failures(self) -> tuple[Section, ...]:
+        return tuple(it for it in self.outcomes if it.failed)
+
+    @property
+    def others(self) -> tuple[Section, ...]:
+        return tuple(it for it in self.outcomes if not it.failed)
 
 
 def build_page(run: Run, *, pictures: bool = True) -> Page:
@@ -129,7 +137,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         )
         for i, outcome in enumerate(run.outcomes)
     ]  # fmt: skip
-    drawn = _pictures(run, anchors) if pictures else ()
+    drawn = _pictures(run, anchors, case_hrefs) if pictures else ()
     return Page(
         run_id=clean(run.id),
         started=clean(run.started),
@@ -144,8 +152,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         modes=build_modes(run, hrefs),
         sweeps=sweeps,
         kinds=_kinds(run),
-        failures=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is False),
-        others=tuple(it for it, outcome in zip(sections, run.outcomes, strict=True) if outcome.expected is not False),
+        outcomes=tuple(sections),
         several_tools=len({outcome.how for outcome in run.outcomes}) > 1,
         tolerances=tuple(_tolerance_row(name, tolerance) for name, tolerance in tolerances.items()),
         measures=tuple(MEASURES.values()),
@@ -163,12 +170,14 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
     )
 
 
-def _pictures(run: Run, anchors: Anchors) -> tuple[Pictures, ...]:
+def _pictures(run: Run, anchors: Anchors, hrefs: Mapping[str, str]) -> tuple[Pictures, ...]:
     """Of the cases with a failure first, as many as a page can hold."""
     failed = {outcome.case for outcome in run.outcomes if outcome.expected is False}
     shown = sorted(_case_ids(run), key=lambda case: case not in failed)[:MOST_PICTURES]
     made = ((case, case_pictures(run, case)) for case in shown)
-    return tuple(Pictures(anchors.new("pictures", case), clean(case), case in failed, html) for case, html in made if html)
+    return tuple(
+        Pictures(anchors.new("pictures", case), clean(case), hrefs[case], case in failed, html) for case, html in made if html
+    )
 
 
 def _names(outcome: Outcome) -> tuple[str, ...]:

@@ -3,12 +3,46 @@
 
 const FIELDS = ["outcome", "solver", "tool", "tag"];
 const PREFIX = "#filter?";
-let form, outcomes, followers;
+let form, outcomes = [], followers = [];
+
+// --- light and dark: as the system has it, until somebody says otherwise. A page from disk may be refused the memory for that.
+
+const THEMES = { auto: "light", light: "dark", dark: "auto" };
+let theme = "auto";
+try { theme = localStorage.getItem("report-theme") || "auto"; } catch { /* then auto */ }
+
+function paint(chosen) {
+  theme = chosen in THEMES ? chosen : "auto";
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}
+
+paint(theme); // before anything is drawn
+
+function offerTheme() {
+  const button = document.getElementById("theme");
+  const name = () => { button.textContent = `Colours: ${theme}`; };
+  button.addEventListener("click", () => {
+    paint(THEMES[theme]);
+    name();
+    try { localStorage.setItem("report-theme", theme); } catch { /* it lasts as long as the page */ }
+  });
+  button.hidden = false;
+  name();
+}
+
+// --- links: open what they lead to, or the page that has it
+
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
 
 function reveal() {
-  if (location.hash.startsWith(PREFIX)) return restore();
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target && target.closest("[hidden]")) form.reset(), apply(false);
+  if (location.hash.startsWith(PREFIX)) return form && restore();
+  const target = document.getElementById(decoded(location.hash.slice(1)));
+  const there = target && (target.matches("a.there") ? target : target.querySelector(":scope > a.there"));
+  if (there) return location.replace(there.href);
+  if (form && target && target.closest("[hidden]")) form.reset(), apply(false);
   for (let element = target; element; element = element.parentElement) {
     if (element instanceof HTMLDetailsElement) element.open = true;
   }
@@ -44,13 +78,16 @@ function apply(tell = true) {
 }
 
 function prepare() {
-  form = document.getElementById("filter");
+  const told = (element, field) => element.closest(`[data-${field}]`).dataset[field];
   outcomes = [...document.querySelectorAll("[data-outcome]")].map((element) => {
-    const { outcome, solver, tool, tag } = element.dataset, sentence = element.querySelector(".sentence");
+    const { outcome, solver, tool } = element.dataset, [name, tag] = ["case", "tag"].map((field) => told(element, field));
+    const sentence = element.querySelector(".sentence");
     const values = { outcome: [outcome], solver: [solver], tool: [tool], tag: tag.split(" ") };
-    const text = [element.dataset.case, solver, tool, outcome, tag, sentence ? sentence.textContent : ""].join(" ").toLowerCase();
-    return { element, values, text, case: element.dataset.case, failed: "failed" in element.dataset };
+    const text = [name, solver, tool, outcome, tag, sentence ? sentence.textContent : ""].join(" ").toLowerCase();
+    return { element, values, text, case: name, failed: "failed" in element.dataset };
   });
+  form = document.getElementById("filter");
+  if (!form) return;
   followers = document.querySelectorAll("[data-case]:not([data-outcome])");
   for (const field of FIELDS) {
     const values = new Set(outcomes.flatMap((it) => it.values[field]).filter(Boolean));
@@ -88,9 +125,9 @@ function offerCopy(pre) {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea, [data-scene] *")) return;
-  if (event.key === "/" && !form.hidden) event.preventDefault(), form.elements.q.focus();
+  if (event.key === "/" && form && !form.hidden) event.preventDefault(), form.elements.q.focus();
   if (event.key !== "j" && event.key !== "k") return;
-  const shown = outcomes.filter((it) => !it.element.hidden).map((it) => it.element.querySelector("summary, h3 a"));
+  const shown = outcomes.filter((it) => !it.element.hidden).map((it) => it.element.querySelector("summary, h3 a, a.there"));
   const next = shown.indexOf(document.activeElement) + (event.key === "j" ? 1 : -1);
   if (shown[next]) shown[next].focus();
 }
@@ -98,6 +135,7 @@ function onKey(event) {
 addEventListener("hashchange", reveal);
 addEventListener("keydown", onKey);
 addEventListener("DOMContentLoaded", () => {
+  offerTheme();
   prepare();
   document.querySelectorAll("pre.repeat").forEach(offerCopy);
   reveal();
