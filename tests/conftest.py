@@ -59,3 +59,25 @@ def browser() -> Iterator[Any]:
             pytest.skip(f"needs Chromium: {str(error).splitlines()[0]}")
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def quiet_page(browser: Any) -> Iterator[Any]:
+    """A page of its own; afterwards nothing may have been said on its console, and nothing asked for but files and data."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    said: list[str] = []
+
+    def allow_local(route: Any) -> None:
+        if route.request.url.startswith(("file:", "data:")):
+            route.continue_()
+        else:
+            said.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", allow_local)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert said == []

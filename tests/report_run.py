@@ -41,7 +41,7 @@ def stages(last: str = "written", iterations: int = 0) -> tuple[tuple[str, float
     journal: list[tuple[str, float]] = []
     for i, name in enumerate(STAGES):
         if name == "solved":
-            journal += [(f"iteration {k}", 1.1 + 0.004 * k) for k in range(1, iterations + 1)]
+            journal += [(f"iteration {k}", 0.85 + 0.004 * k) for k in range(1, iterations + 1)]
         journal.append((name, 0.002 + 0.2 * i))
     names = [name for name, _ in journal]
     return tuple(journal[: names.index(last) + 1]) if last else ()

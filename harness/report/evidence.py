@@ -184,7 +184,7 @@ def _stages(outcome: Outcome) -> tuple[Stage, ...]:
         folded.append((outcome.stage, ""))
     reached = {name for name, _ in folded}
     complete = "written" in reached
-    stages = [Stage(clean(name), at, "done") for name, at in folded]
+    stages = [Stage(shorten(name, 80), at, "done") for name, at in folded]
     if stages and not complete:
         stages[-1] = Stage(stages[-1].name, stages[-1].at, "last")
     if outcome.kind is Kind.UNAVAILABLE or complete:
