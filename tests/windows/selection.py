@@ -17,7 +17,6 @@ FILES = [
     "case_hostile_files",
     "case_write",
     "casepack",
-    "casepack_damage",
     "casepack_hostile",
     "classify",
     "cli",

@@ -19,7 +19,7 @@ from setting import HERE, ROOT, Missing, Wine, find_wine, install_compiler, inst
 
 LABEL = "Windows CPython on wine, CPU only; no claim about WDDM, MSVC or GPU"
 _LIMIT_S = 900.0
-_PYTEST = ("-p", "no:cacheprovider", "-q", "-n", "2", "--dist", "worksteal", "--timeout", "120", "--durations", "5")
+_PYTEST = ("-p", "no:cacheprovider", "-q", "-n", "2", "--dist", "worksteal", "--timeout", "300", "--durations", "5")
 
 
 class Stage:
