@@ -44,7 +44,7 @@ def run(tmp_path):
 )
 def test_a_crash_has_its_status(run, fault, code, name):
     outcome = run(fault)
-    assert outcome.kind is Kind.CRASHED, outcome
+    assert outcome.kind is Kind.CRASHED, outcome.exception
     assert (outcome.exit.code, outcome.exit.name, outcome.stage) == (code, name, "solving")
 
 
