@@ -1,6 +1,6 @@
 # make repro: set up, replay every shipped case through every solver, write reports/latest/index.html
 # make test:  set up, lint, run all tests
-# Windows has no make: README.md gives the same commands for PowerShell.
+# Windows has no make: scripts/repro.ps1 does the same, and a test holds the two equal.
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python

@@ -12,6 +12,7 @@ from harness import (
     auditcli,
     bisectcli,
     casecli,
+    comparecli,
     console,
     diagnosecli,
     doctorcli,
@@ -31,8 +32,7 @@ from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
 from harness.replay import Interrupted, Request, default_command, replay
 from harness.repro import repro, show_specimens
-from harness.run import Run, read_run
-from harness.rundiff import diff
+from harness.run import Run
 from harness.specimens import Found
 from harness.sweep.files import has_fault, read_sweeps
 
@@ -47,9 +47,11 @@ app.add_typer(casecli.app, name="case")
 app.add_typer(importcli.app, name="import")
 app.command("audit", epilog=auditcli.EXAMPLES)(auditcli.command)
 app.command("bisect", epilog=bisectcli.EXAMPLES)(bisectcli.command)
+app.command("compare", epilog=comparecli.COMPARE_EXAMPLES)(comparecli.compare)
 app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
 app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
 app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
+app.command("history", epilog=comparecli.HISTORY_EXAMPLES)(comparecli.history)
 app.command("minimize", epilog=minimizecli.EXAMPLES)(minimizecli.command)
 app.command("export", epilog=formscli.EXPORT_EXAMPLES)(formscli.export_command)
 app.command("bundle", epilog=formscli.BUNDLE_EXAMPLES)(formscli.bundle_command)
@@ -140,6 +142,7 @@ def replay_command(
         run = replay(request, show)
     from harness.report import write_report  # pandas takes a second that --help should not
 
+    comparecli.remember(run)
     verdict = exitcode.code_of(run.outcomes, signature) if bisect_exit else None
     _end(run, write_report(run.folder), json, rows=True, verdict=verdict)
 
@@ -158,29 +161,6 @@ def report_command(
         console.out.print_json(dumps({"report": str(page)}))
     else:
         console.out.print(f"report: {page}")
-
-
-@app.command("compare", epilog="Example: harness compare reports/before reports/after")
-def compare_command(
-    a: Annotated[Path, typer.Argument(help="The folder of one run.")],
-    b: Annotated[Path, typer.Argument(help="The folder of another.")],
-    json: Json = False,
-) -> None:
-    """Say what differs between two runs. Exit code 1 when something that was as expected no longer is."""
-    changes = diff(read_run(a), read_run(b))
-    broken = any(change.what == "broken" for change in changes)
-    if json:
-        sys.stdout.write(dumps({"a": str(a), "b": str(b), "changes": [change.to_json() for change in changes]}) + "\n")
-    else:
-        rows = [
-            [c.case, c.solver, c.what, c.a, c.b, f"{c.d_sigma_a:.2g}", f"{c.d_sigma_b:.2g}", f"{c.speed:.2f}", c.why]
-            for c in changes
-            if c.what != "same"
-        ]
-        if rows:
-            console.out.print(console.table(["case", "solver", "what", "A", "B", "d A", "d B", "time B/A", "why"], rows))
-        console.out.print(f"{sum(c.what == 'same' for c in changes)} of {len(changes)} the same")
-    raise typer.Exit(EXIT_FAILURE if broken else EXIT_AS_EXPECTED)
 
 
 def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = None, verdict: int | None = None) -> NoReturn:

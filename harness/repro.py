@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import specimens
+from harness.comparecli import remember
 from harness.errors import UsageError
 from harness.jsonfile import write_json
 from harness.registry import BUILTIN
@@ -30,6 +31,7 @@ def show_specimens(run: Run, *, jobs: int = 0, progress: Progress | None = None)
     """
     from harness.report import write_report  # after the run: nothing before it needs pandas
 
+    remember(run)
     try:
         table = specimens.read_table()
         wanted = specimens.looks(table, gpu=False)

@@ -1,80 +1,199 @@
-"""Two runs side by side: what is new, fixed, broken, changed, the same, or not comparable, per case, solver and tool."""
+"""Two runs side by side, by signature: per case, solver and way of running what is new, fixed, changed, same, or not comparable.
+
+A failure is the same one when its signatures are (``harness.diagnosis.signature``), so runs of different machines compare; their
+times do not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.diagnosis.bugs import is_failure
+from harness.diagnosis.signature import signatures
 from harness.outcome import Kind, Outcome
 from harness.run import Run
+
+NEW, FIXED, CHANGED, SAME, NOT_COMPARABLE = "new", "fixed", "changed", "same", "not comparable"
+NOT_WATCHED = ("never attached", "timed out", "tool failed", "unsupported", "kernel not launched")
+_MACHINE = ("cpu", "cores", "gpus")
 
 
 @dataclass(frozen=True)
 class Change:
-    """``what`` is one of same, fixed, broken, changed, only-in-a, only-in-b, not-comparable. ``speed``: B's solve time over A's."""
+    """One case, solver and way of running it in both runs. ``parity`` and ``speed`` are B's distance and solve time over A's.
+
+    ``worse`` where B fails in a way that A did not. NaN where there is nothing to divide.
+    """
 
     case: str
     solver: str
-    tool: str
+    how: str
     what: str
     a: str
     b: str
     d_sigma_a: float
     d_sigma_b: float
+    parity: float
     speed: float
+    worse: bool = False
     why: str = ""
 
+
+@dataclass(frozen=True)
+class BugChange:
+    """One signature: how often it was seen in each run, among what both could show."""
+
+    signature: str
+    what: str
+    a: int
+    b: int
+    cases: tuple[str, ...]
+    solvers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """B's solve times over A's for one solver and way: the median of paired ratios and an interval that holds it with 95 %."""
+
+    solver: str
+    how: str
+    pairs: int
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        if self.pairs < 6:
+            return "too few pairs for an interval"
+        return "within noise" if self.low <= 1 <= self.high else "slower" if self.low > 1 else "faster"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``speeds`` is empty, and ``machines`` says why, where the runs are of two machines."""
+
+    changes: tuple[Change, ...]
+    bugs: tuple[BugChange, ...]
+    speeds: tuple[Speed, ...]
+    machines: str
+
+    @property
+    def worse(self) -> bool:
+        return any(change.worse for change in self.changes)
+
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"worse": self.worse}
 
 
-def diff(run_a: Run, run_b: Run) -> list[Change]:
-    """Every (case, solver, tool) of either run, in order of name."""
+def diff(run_a: Run, run_b: Run) -> Comparison:
+    """Every (case, solver, way of running) of either run, in order of name."""
     a, b = ({outcome.key: outcome for outcome in run.outcomes} for run in (run_a, run_b))
-    changes = []
-    for key in sorted(a.keys() | b.keys()):
-        mine, theirs = a.get(key), b.get(key)
-        what, why = _what(mine, theirs, run_a, run_b)
-        changes.append(
-            Change(*key, what, _words(mine), _words(theirs), _d_sigma(mine), _d_sigma(theirs), _speed(mine, theirs), why)
-        )
-    return changes
+    machines = _machines(run_a, run_b)
+    keys = sorted(a.keys() | b.keys())
+    changes = tuple(_change(key, a.get(key), b.get(key), run_a, run_b, timed=not machines) for key in keys)
+    comparable = [change for change in changes if change.what != NOT_COMPARABLE]
+    return Comparison(changes, _bugs(comparable, a, b), _speeds(changes), machines)
+
+
+def _change(key: tuple[str, str, str], a: Outcome | None, b: Outcome | None, run_a: Run, run_b: Run, *, timed: bool) -> Change:
+    what, why = _what(a, b, run_a, run_b)
+    d_a, d_b = _d_sigma(a), _d_sigma(b)
+    # Two solves that needed different numbers of iterations did not do the same work, but that is what changed.
+    speed = _ratio(a.solve_seconds, b.solve_seconds) if timed and a and b and what != NOT_COMPARABLE else math.nan
+    worse = what == NEW or (what == CHANGED and b is not None and is_failure(b) and bool(set(_bugs_of(b)) - set(_bugs_of(a))))
+    return Change(*key, what, _words(a), _words(b), d_a, d_b, _ratio(d_a, d_b), speed, worse, why)
 
 
 def _what(a: Outcome | None, b: Outcome | None, run_a: Run, run_b: Run) -> tuple[str, str]:
     if a is None or b is None:
-        return ("only-in-b" if a is None else "only-in-a"), ""
-    if run_a.cases[a.case].get("sha256") != run_b.cases[b.case].get("sha256"):
-        return "not-comparable", "the case's values differ"
-    untried = [name for name, outcome in (("A", a), ("B", b)) if outcome.kind in (Kind.UNAVAILABLE, Kind.INCONCLUSIVE)]
-    if untried and a.kind is not b.kind:
-        return "not-comparable", f"{' and '.join(untried)} gave no result"
-    if a.expected != b.expected:
-        return ("fixed" if b.expected else "broken"), ""
-    if (a.kind, a.status, _exit(a)) != (b.kind, b.status, _exit(b)):
-        return "changed", ""
-    return "same", ""
+        return NOT_COMPARABLE, f"only in {'B' if a is None else 'A'}"
+    if run_a.cases.get(a.case, {}).get("sha256") != run_b.cases.get(b.case, {}).get("sha256"):
+        return NOT_COMPARABLE, "the case's values differ"
+    for name, outcome in (("A", a), ("B", b)):
+        if outcome.kind in (Kind.UNAVAILABLE, Kind.INCONCLUSIVE):
+            return NOT_COMPARABLE, f"{name} gave no result: {outcome.reason}"
+        if outcome.tool != "none" and outcome.tool_state in NOT_WATCHED:
+            return NOT_COMPARABLE, f"{outcome.tool} did not watch {name}: {outcome.tool_state}"
+    mine, theirs = set(_bugs_of(a)), set(_bugs_of(b))
+    if mine != theirs:
+        if not mine or not theirs:
+            return (NEW, "") if theirs else (FIXED, "")
+        return CHANGED, "fails in another way" if theirs - mine else "fails in fewer ways"
+    if mine:
+        return SAME, ""
+    if (a.kind, a.status) != (b.kind, b.status):
+        return CHANGED, "another outcome, and both are as expected"
+    return SAME, ""
+
+
+def _bugs_of(outcome: Outcome | None) -> tuple[str, ...]:
+    """The signatures of a failure; one that has none is named after its kind, so that no failure is lost."""
+    if outcome is None or not is_failure(outcome):
+        return ()
+    return signatures(outcome) or (f"{outcome.kind.value} {outcome.status or ''}".strip(),)
+
+
+def _bugs(comparable: Sequence[Change], a: dict[Any, Outcome], b: dict[Any, Outcome]) -> tuple[BugChange, ...]:
+    seen: dict[str, tuple[list[Change], list[Change]]] = {}
+    for change in comparable:
+        key = (change.case, change.solver, change.how)
+        for side, outcomes in enumerate((a, b)):
+            for named in _bugs_of(outcomes[key]):
+                seen.setdefault(named, ([], []))[side].append(change)
+    found = []
+    for named, (before, after) in seen.items():
+        what = NEW if not before else FIXED if not after else SAME if len(before) == len(after) else CHANGED
+        both = before + after
+        names = (tuple(dict.fromkeys(change.case for change in both)), tuple(dict.fromkeys(change.solver for change in both)))
+        found.append(BugChange(named, what, len(before), len(after), *names))
+    return tuple(sorted(found, key=lambda bug: ((NEW, CHANGED, SAME, FIXED).index(bug.what), -bug.b - bug.a, bug.signature)))
+
+
+def _speeds(changes: Sequence[Change]) -> tuple[Speed, ...]:
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for change in changes:
+        if math.isfinite(change.speed):
+            ratios.setdefault((change.solver, change.how), []).append(change.speed)
+    return tuple(Speed(*key, len(found), *_median(sorted(found))) for key, found in sorted(ratios.items()))
+
+
+def _median(ordered: Sequence[float]) -> tuple[float, float, float]:
+    """Median, and the order statistics between which the true one lies with at least 95 %, whatever the distribution."""
+    n = len(ordered)
+    median = ordered[n // 2] if n % 2 else math.sqrt(ordered[n // 2 - 1] * ordered[n // 2])
+    below, rank = 0.0, 0
+    while rank < n // 2 and below + math.comb(n, rank) / 2**n <= 0.025:
+        below += math.comb(n, rank) / 2**n
+        rank += 1
+    rank = max(rank - 1, 0)
+    return median, ordered[rank], ordered[n - 1 - rank]
+
+
+def _machines(run_a: Run, run_b: Run) -> str:
+    """How the machines differ in what times depend on; empty where they do not."""
+    a, b = run_a.environment, run_b.environment
+    return "; ".join(f"{name}: {a.get(name)} and {b.get(name)}" for name in _MACHINE if a.get(name) != b.get(name))
 
 
 def _words(outcome: Outcome | None) -> str:
     if outcome is None:
         return ""
-    detail = outcome.status or _exit(outcome) or (outcome.exception.type if outcome.exception else "")
-    return f"{outcome.kind.value} {detail}".strip()
-
-
-def _exit(outcome: Outcome) -> str:
-    return outcome.exit.name if outcome.exit is not None and outcome.exit.crashed else ""
+    crash = outcome.exit.name if outcome.exit is not None and outcome.exit.crashed else ""
+    return f"{outcome.kind.value} {outcome.status or crash or (outcome.exception.type if outcome.exception else '')}".strip()
 
 
 def _d_sigma(outcome: Outcome | None) -> float:
-    against = ((outcome.parity if outcome else None) or {}).get("oracle") or {}
-    return float(against.get("d_sigma", math.nan))
-
-
-def _speed(a: Outcome | None, b: Outcome | None) -> float:
-    if a is None or b is None or not a.solve_seconds or not b.solve_seconds:
+    against = ((outcome.parity if outcome else None) or {}).get("oracle")
+    try:
+        return float(against.get("d_sigma", math.nan)) if isinstance(against, dict) else math.nan
+    except (TypeError, ValueError):  # a stranger's run
         return math.nan
-    return b.solve_seconds / a.solve_seconds
+
+
+def _ratio(a: float | None, b: float | None) -> float:
+    return b / a if a is not None and b is not None and 0 < a < math.inf and 0 < b < math.inf else math.nan

@@ -14,6 +14,7 @@ from harness.outcome import Outcome
 from harness.report.bugs import BugRow, bug_rows, diagnose_run
 from harness.report.evidence import Section, section
 from harness.report.headline import Headline, headline
+from harness.report.history import history_section
 from harness.report.matrix import Matrix, build_matrix
 from harness.report.modes import Modes, build_modes
 from harness.report.parity_table import Baseline, OpRow, ParityRow, baselines, op_rows, parity_rows
@@ -80,6 +81,7 @@ class Page:
     bugs: tuple[BugRow, ...]
     unreadable: tuple[str, ...]
     bisect: Markup
+    history: Markup
     matrix: Matrix
     modes: Modes | None
     sweeps: Sweeps | None
@@ -148,6 +150,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
         unreadable=diagnoses.problems,
         bisect=Markup(bisect_section(run.folder)),
+        history=Markup(history_section(run.folder)),
         matrix=build_matrix(run, hrefs, case_hrefs),
         modes=build_modes(run, hrefs),
         sweeps=sweeps,
