@@ -119,7 +119,8 @@ def read(reports: Path) -> list[Entry]:
     if not file.exists():
         return []
     try:
-        table = pq.read_table(io.BytesIO(file.read_bytes()))
+        # Without threads: Arrow's own may outlive the interpreter by a moment, and end the process with SIGABRT.
+        table = pq.ParquetFile(io.BytesIO(file.read_bytes()), pre_buffer=False).read(use_threads=False)
         version = (table.schema.metadata or {}).get(_KEY, b"none").decode(errors="replace")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryDamaged(f"{file}: cannot be read: {str(error).splitlines()[0][:200]}") from None

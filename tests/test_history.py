@@ -89,7 +89,7 @@ def test_another_version_is_left_alone_and_other_columns_are_no_history(tmp_path
     newer = pa.table({"run": ["x"]}).replace_schema_metadata({b"sim3solve.history": b"2"})
     pq.write_table(newer, tmp_path / FILE)
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(HarnessError, match="of version 2, this harness writes 1"):
+    with pytest.raises(HarnessError, match="of version 2, this one writes 1"):
         read(tmp_path)
     assert "version 2" in record(made(tmp_path, "r-10", outcome())) and (tmp_path / FILE).read_bytes() == before
     pq.write_table(newer.replace_schema_metadata({b"sim3solve.history": b"1"}), tmp_path / FILE)

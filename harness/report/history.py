@@ -140,6 +140,4 @@ def _table(runs: Sequence[str], shown: Sequence[Entry], here: str) -> Markup:
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" font-size="11" fill="var(--muted)">{}</text>').format(
-        x, y, anchor, colour, words
-    )
+    return _TEXT.format(x, y, anchor, words)
