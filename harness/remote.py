@@ -156,14 +156,18 @@ def check_code(needed: str, on_disk: str = "") -> None:
 
 
 def code_version() -> str:
-    """The version, and a hash of every source file of harness and sim3solve."""
+    """The version, where the package is installed, and a hash of every source file of harness and sim3solve."""
     digest = hashlib.sha256()
     for package in (Path(__file__).parent, Path(sim3solve.__file__).parent):
         for file in sorted(package.rglob("*")):
             if file.suffix in {".py", ".cu", ".cuh", ".cpp", ".h"}:
                 digest.update(file.relative_to(package.parent).as_posix().encode() + b"\0")
                 digest.update(file.read_bytes().replace(b"\r\n", b"\n") + b"\0")  # a checkout on Windows is the same source
-    return f"{importlib.metadata.version('sim3solve')}+{digest.hexdigest()[:12]}"
+    try:
+        version = importlib.metadata.version("sim3solve")
+    except importlib.metadata.PackageNotFoundError:  # run from its sources
+        version = "0"
+    return f"{version}+{digest.hexdigest()[:12]}"
 
 
 CODE = code_version()
