@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+WINDOWS = "windows.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
@@ -20,6 +21,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
     (r"\bSEQUENCE\b", "sequence", "a small sequence in TUM's format"),
     (r"\S+\.(?:o|so|pyd)\b", "EXTENSION", "a compiled module of NumPy"),
     (r"(?<=--torch )\S+", "TORCH", "the torch that is installed"),
+    (r"(?<=bundle )reports/latest", "reports/made", "a run with a failure"),
     (r"[A-Z]:/runs", "runs", "a folder"),
     (r"--size 512x384", "--size 32x24", "a smaller picture"),
 )
@@ -33,9 +35,11 @@ NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"harness probe\b", "takes minutes, or needs lietorch, which is built from source"),
     (r"--tool (?:asan|ubsan)", "compiles the kernels with sanitizers: half a minute"),
     (r"harness fuzz\b", "runs solvers by the thousand: minutes; the tests of the fuzzer run it"),
-    (r"harness bisect\b|@v\d|@HEAD|--(?:good|bad) ", "needs a repository with revisions; the tests of bisecting run it"),
+    (r"harness bisect\b|@v\d|@HEAD|native@\.|--(?:good|bad) ", "needs a repository with revisions; the tests of bisecting run it"),
     (r"git bisect", "needs a repository with revisions; the tests of bisecting run it"),
     (r"op-sim3|minimize \S+ --solver lietorch", "needs lietorch, which is built from source"),
+    (r"--probe probe\.json", "reads what the probe of lietorch wrote"),
+    (r"^powershell |^reg |^\$env:", "for Windows; test_docs_windows.py reads it"),
     (r"dask", "needs a cluster; the tests of the executors start one"),
     (r"tests/specimens/", "compiles, and some need a GPU; the tests of the specimens run them"),
 )
@@ -110,5 +114,6 @@ def _command(page: str, line: int, text: str) -> Command:
     run = text.replace("\\", "/")
     for pattern, replacement, _ in SUBSTITUTIONS:
         run = re.sub(pattern, replacement, run)
-    reason = next((reason for pattern, reason in NOT_RUN if re.search(pattern, text.replace("\\", "/"))), "")
+    reasons = [reason for pattern, reason in NOT_RUN if re.search(pattern, text.replace("\\", "/"))]
+    reason = "for Windows; test_docs_windows.py reads the page" if page == WINDOWS else next(iter(reasons), "")
     return Command(page, line, text, run, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -41,7 +42,9 @@ def makes(target: str) -> list[list[str]]:
     make = shutil.which("make")
     if make is None:
         pytest.skip("needs make")
-    shown = subprocess.run([make, "-n", "-B", target, "VENV=.venv"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # make test runs this, too
+    argv = [make, "-n", "-B", target, "VENV=.venv"]
+    shown = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     return [shlex.split(line.partition(" && ")[0])[1:] for line in shown.splitlines()]
 
 
