@@ -66,9 +66,14 @@ def summary(run: Run, *, rows: bool) -> None:
     reasons = Counter(f"{o.solver}: {o.reason}" for o in run.outcomes if o.kind is Kind.UNAVAILABLE)
     for reason, count in reasons.items():
         out.print(f"[yellow]not run ({count}):[/] {escape(reason)}")
+    unjudged = [o for o in run.outcomes if o.expected is None and o.kind is not Kind.UNAVAILABLE]
+    for outcome in unjudged:
+        out.print(f"[yellow]not judged:[/] {escape(outcome.verdict)}\n  again: {escape(outcome.repeat)}")
     expected = sum(o.expected is True for o in run.outcomes)
     failed = sum(o.expected is False for o in run.outcomes)
-    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not, {len(run.outcomes) - expected - failed} not run"
+    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not"
+    text += f", {len(unjudged)} not judged" if unjudged else ""
+    text += f", {len(run.outcomes) - expected - failed - len(unjudged)} not run"
     out.print(f"[{'red' if failed else 'green'}]{text}[/]")
 
 

@@ -213,7 +213,8 @@ def _run_all(
     try:
         for tasks, kind in deal(todo, request.batch, crew.width):
             jobs = folder / JOBS if kind == OUTCOMES else folder / JOBS / kind
-            crew.submit(tasks, request.limits, jobs, partial(_keep, folder, kind), told.put)
+            limits = request.limits.of_yardstick() if kind == YARDSTICKS else request.limits
+            crew.submit(tasks, limits, jobs, partial(_keep, folder, kind), told.put)
         while done < total:
             with suppress(Empty):
                 outcome = told.get(timeout=0.2)
