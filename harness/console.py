@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,21 +30,30 @@ _WIDE = None if sys.stdout.isatty() else 180  # into a file or a pipe a table ne
 out = Console(highlight=False, soft_wrap=True, width=_WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_LINE_EVERY_S = 10.0
 _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}
 
 
 @contextmanager
 def progress(quiet: bool, *, planted: bool = False) -> Iterator[Callable[[Outcome, int, int], None] | None]:
-    """A bar on stderr; anything that is no plain pose or status is written out as it happens, unless it was ``planted``."""
+    """A bar on stderr, or a line now and then where that is no terminal.
+
+    Anything that is no plain pose or status is written out as it happens, unless it was ``planted``.
+    """
     if quiet:
         yield None
         return
+    told = time.monotonic()
     what = TextColumn("specimens, planted on purpose" if planted else "replaying")
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(outcome: Outcome, done: int, total: int) -> None:
+            nonlocal told
+            if not err.is_terminal and time.monotonic() - told >= _LINE_EVERY_S:
+                told = time.monotonic()
+                err.print(f"{what.text_format}: {done} of {total}")
             bar.update(task, completed=done, total=total, description=escape(f"{outcome.case} x {outcome.solver}"))
             if outcome.kind not in _COLOURS and not planted:
                 bar.console.print(f"[red]{outcome.kind.value}[/] {escape(outcome.case)} x {escape(outcome.solver)}")

@@ -12,7 +12,7 @@ from harness import console
 from harness.casefile import read_case
 from harness.errors import HarnessError, UsageError
 from harness.forms.pick import diagnosed_bugs
-from harness.forms.readme import taken_out_words
+from harness.forms.readme import needs, taken_out_words
 from harness.jsonfile import dumps, write_bytes
 from harness.run import read_run
 
@@ -100,6 +100,8 @@ def bundle_command(
     console.out.print(f"taken out: {taken_out_words(made.taken_out)}")
     console.out.print(f"shows: {made.outcome.kind.value} {shown(made.outcome.signature)}")
     console.out.print(f"again, where it is unpacked: {shown(made.repeat.posix)}")
+    for need in needs(made.repeat, has_solver=solver_file):
+        console.out.print(f"[yellow]{shown(need)}[/]")
     if made.other_failures:
         console.out.print(
             f"[yellow]{made.other_failures} more distinct failures in this run: bundle the file of an outcome for each[/]"
