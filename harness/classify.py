@@ -61,6 +61,8 @@ def _decide(ended: Ended, exit: Exit | None, seen: Evidence, limit_s: float) -> 
     finished = seen.result is not None
     if ended.timed_out:
         notes = ("its result was already written; the process did not end",) if finished else ()
+        if ended.lost is not None:
+            notes = (*notes, ended.lost)
         return {"kind": Kind.TIMEOUT, "limit_s": limit_s, "notes": notes}
     if ended.output_bytes is not None:
         return {"kind": Kind.INCONCLUSIVE, "reason": f"ended by the harness after it had printed {ended.output_bytes >> 20} MiB"}

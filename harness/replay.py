@@ -25,14 +25,14 @@ from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
 from harness.commandline import command_line
 from harness.compare import TOLERANCES
-from harness.dispatch import INTERRUPTED, Crew, open_crew
+from harness.dispatch import Crew, open_crew
 from harness.errors import HarnessError, ResultError, UsageError
 from harness.executors import check_address
 from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
+from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
 from harness.relayout import variants
 from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
