@@ -22,6 +22,7 @@ import pydantic
 from harness import jsonfile, layout, scenes, tensorfile
 from harness.case import CARRIERS, Case, CaseDocument
 from harness.errors import CaseError
+from sim3solve import held
 from sim3solve.problem import ProblemError
 
 DOCUMENT = "case.json"
@@ -219,13 +220,13 @@ def _swap(temporary: Path, folder: Path) -> None:
     finished = temporary.stat()
     try:
         if folder.exists():
-            folder.rename(aside)
-        temporary.rename(folder)
+            held.retried(lambda: folder.rename(aside))
+        held.retried(lambda: temporary.rename(folder))
         jsonfile.sync_folder(folder.parent)
     except BaseException:
         if folder.exists() and os.path.samestat(folder.stat(), finished):
-            folder.rename(temporary)
+            held.retried(lambda: folder.rename(temporary))
         if aside.exists():
-            aside.rename(folder)
+            held.retried(lambda: aside.rename(folder))
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -10,10 +10,11 @@ import importlib
 import json
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sim3solve import held
 
 WER = r"SOFTWARE\Microsoft\Windows\Windows Error Reporting"
 LOCAL_DUMPS = WER + r"\LocalDumps"
@@ -21,7 +22,7 @@ DEFAULT_FOLDER = r"%LOCALAPPDATA%\CrashDumps"
 MAX_BYTES = 1 << 30
 """A larger dump, a full one of a process with torch and a GPU, stays where Windows left it."""
 _CLOCK_SLACK_S = 2.0  # what a FAT file system keeps of a time
-_WAIT_S = 5.0  # a virus scanner may hold a new file
+_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,13 @@ def of_child(journal: Path, dumps: LocalDumps, into: Path) -> Dump | None:
 def _moved(file: Path, size: int, into: Path) -> Dump:
     if size > MAX_BYTES:
         return Dump(file, size, False, f"larger than {MAX_BYTES >> 20} MiB")
-    until = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            shutil.move(file, into / file.name)
-            return Dump(into / file.name, size, True)
-        except PermissionError as error:
-            if time.monotonic() >= until:
-                return Dump(file, size, False, str(error.strerror or error))
-            time.sleep(0.2)
-        except OSError as error:
+    try:
+        held.retried(lambda: shutil.move(file, into / file.name), _WAIT_S)
+    except OSError as error:
+        if not isinstance(error, PermissionError):
             (into / file.name).unlink(missing_ok=True)  # half of it, where the disk is full
-            return Dump(file, size, False, str(error.strerror or error))
+        return Dump(file, size, False, str(error.strerror or error))
+    return Dump(into / file.name, size, True)
 
 
 def _listed(folder: Path, ending: str) -> list[Path]:

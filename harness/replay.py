@@ -11,8 +11,8 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,7 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
     }
     folder = _open_run(request, tasks)
     inquiry = environment.Inquiry()
-    with alive(folder), closing(inquiry):
+    with _own_disk(folder), alive(folder), closing(inquiry):
         todo = [(task, OUTCOMES) for task in tasks if not _has(folder, OUTCOMES, task)]
         asked = {task.key for task in tasks}
         for oracle in oracles.values():  # an oracle nobody asked for is run all the same, as the yardstick
@@ -99,6 +99,16 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
         _finish(folder, inquiry.answer() | ({"workers": workers} if workers else {}))
     point_latest(request.out, folder)
     return read_run(folder)
+
+
+@contextmanager
+def _own_disk(folder: Path) -> Iterator[None]:
+    """What our own disk refuses ends the run in one line. What a child does is an outcome, never an error."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        raise HarnessError(f"{reason}; what is done is kept, the same command takes it up again") from error
 
 
 def _plan(request: Request) -> list[Task]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from harness.jsonfile import write_json
+from sim3solve import held
 
 
 @contextmanager
@@ -22,7 +23,8 @@ def alive(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # a mark of a process that is gone is nobody's
+            held.retried(lambda: file.unlink(missing_ok=True))
 
 
 def is_alive(folder: Path) -> bool:

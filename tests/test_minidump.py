@@ -24,6 +24,7 @@ from harness.minidump import LOCAL_DUMPS, WER, LocalDumps, local_dumps, of_child
 from harness.outcome import Kind, Outcome
 from harness.run import OUTCOMES, RUN_FILE
 from harness.worker_files import JOURNAL
+from sim3solve import held
 
 PYTHON = LOCAL_DUMPS + r"\python.exe"
 DIED = Outcome("c", "s", "none", Kind.CRASHED, "solving", 1.0, "again", exit=decode(0xC0000005, windows=True))
@@ -154,13 +155,14 @@ def test_a_file_that_is_held_is_tried_again_then_left(job, monkeypatch):
     leave(dumps, "python.exe.4242.dmp")
     tries, move = [], minidump.shutil.move
 
-    def held(source, target):
+    def refused(source, target):
         tries.append(source)
         if len(tries) < 3:
             raise PermissionError(13, "in use")
         return move(source, target)
 
-    monkeypatch.setattr(minidump.shutil, "move", held)
+    monkeypatch.setattr(minidump.shutil, "move", refused)
+    monkeypatch.setattr(held, "_WINDOWS", True)
     assert of_child(folder / JOURNAL, dumps, folder).moved and len(tries) == 3
     leave(dumps, "python.exe.4242.dmp")
     tries.clear()
