@@ -26,7 +26,10 @@ NTSTATUS: dict[int, tuple[str, str]] = {
     0xC0000420: ("STATUS_ASSERTION_FAILURE", "an assertion failed"),
     # Microsoft's linker puts these names under no header: the code of a DLL that is loaded when it is first called (/DELAYLOAD).
     0xC06D007E: ("DELAYLOAD_MOD_NOT_FOUND", "a DLL that is loaded at its first call is missing, or one that it needs"),
-    0xC06D007F: ("DELAYLOAD_ENTRYPOINT_NOT_FOUND", "a DLL that is loaded at its first call lacks a function: it is of another version"),
+    0xC06D007F: (
+        "DELAYLOAD_ENTRYPOINT_NOT_FOUND",
+        "a DLL that is loaded at its first call lacks a function: it is of another version",
+    ),
     0xE0434352: ("CLR_EXCEPTION", "an uncaught exception of .NET"),
     0xE06D7363: ("CPP_EH_EXCEPTION", "an uncaught C++ exception"),
 }

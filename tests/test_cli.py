@@ -10,18 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_cli import harness
 
 ROOT = Path(__file__).parent.parent
 REAL = "cases/real-fr1-desk-0-8-ray"
 FAULTS = "tests/faults.py"
 
 
-def harness(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "harness", *words], cwd=cwd, capture_output=True, text=True, timeout=120)
-
-
 def test_replay_json_is_the_documented_document(tmp_path):
-    done = harness("replay", REAL, "--solver", "torch", "--json", "--out", str(tmp_path))
+    words = ["replay", REAL, "--solver", "torch", "--json", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "harness", *words], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
     assert set(document) >= {"run", "environment", "outcomes"}
