@@ -16,8 +16,8 @@ from harness import console
 from harness.errors import UsageError
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, Run, read_run
-from harness.runfolder import resolved
 from harness.rundiff import CHANGED, FIXED, NEW, NOT_COMPARABLE, SAME, Comparison, diff
+from harness.runfolder import resolved
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 COMPARE_EXAMPLES = (

@@ -28,7 +28,7 @@ NTSTATUS: dict[int, tuple[str, str]] = {
     0xC06D007E: ("DELAYLOAD_MOD_NOT_FOUND", "a DLL that is loaded at its first call is missing, or one that it needs"),
     0xC06D007F: (
         "DELAYLOAD_ENTRYPOINT_NOT_FOUND",
-        "a DLL that is loaded at its first call lacks a function: it is of another version",
+        "a DLL that is loaded at its first call is of another version: it lacks a function",
     ),
     0xE0434352: ("CLR_EXCEPTION", "an uncaught exception of .NET"),
     0xE06D7363: ("CPP_EH_EXCEPTION", "an uncaught C++ exception"),

@@ -34,7 +34,7 @@ def harness(*words: str, cwd: Path = ROOT) -> Done:
                 cli.main()
             except SystemExit as end:
                 code = end.code
-            except BaseException:
+            except Exception:  # noqa: BLE001  # as the interpreter does at its top
                 traceback.print_exc()
                 code = 1
     finally:
