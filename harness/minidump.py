@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,23 @@ def of_child(journal: Path, dumps: LocalDumps, into: Path) -> Dump | None:
         pid, started = int(first["pid"]), float(first["time"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
+    found = _newest(dumps.folder, pid, started)
+    return None if found is None else _moved(*found, into)
+
+
+def of_processes(pids: Iterable[int], since: float, dumps: LocalDumps) -> list[Dump]:
+    """The dumps of processes that were started after ``since``, left where they are. Of each the newest, in the order given."""
+    found = (_newest(dumps.folder, pid, since) for pid in dict.fromkeys(pids))
+    return [Dump(it[0], it[1], False) for it in found if it is not None]
+
+
+def _newest(folder: Path, pid: int, since: float) -> tuple[Path, int] | None:
     newest = None
-    for left in _listed(dumps.folder, f".{pid}.dmp"):
+    for left in _listed(folder, f".{pid}.dmp"):
         status = _status(left)
-        if status is not None and status.st_mtime >= started - _CLOCK_SLACK_S and (newest is None or status.st_mtime > newest[0]):
+        if status is not None and status.st_mtime >= since - _CLOCK_SLACK_S and (newest is None or status.st_mtime > newest[0]):
             newest = status.st_mtime, left, status.st_size
-    return None if newest is None else _moved(newest[1], newest[2], into)
+    return None if newest is None else newest[1:]
 
 
 def _moved(file: Path, size: int, into: Path) -> Dump:
