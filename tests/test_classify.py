@@ -21,9 +21,9 @@ JOURNAL = '{"stage": "spawned", "time": 10.0, "pid": 1}\n{"stage": "imported", "
 
 
 def outcome_of(folder, ended, result=None, journal=JOURNAL):
-    (folder / "journal.jsonl").write_text(journal)
+    (folder / "journal.jsonl").write_text(journal, encoding="utf-8")
     if result is not None:
-        (folder / "result.json").write_text(result if isinstance(result, str) else json.dumps(result))
+        (folder / "result.json").write_text(result if isinstance(result, str) else json.dumps(result), encoding="utf-8")
     return classify(folder, ended, 5.0, case="c", solver="s", tool="none", repeat="r")
 
 
