@@ -79,7 +79,7 @@ def command(
 
 
 def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, int, bool]:
-    """Run the program to its end. Returns its exit code, its process id, and whether Ctrl-C was pressed meanwhile. Raises ``UsageError``."""
+    """Run the program to its end. Returns its exit code and process id, and whether Ctrl-C was pressed. Raises ``UsageError``."""
     pressed: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 

@@ -26,7 +26,7 @@ from harness.casefile import find_cases, read_case, read_document
 from harness.commandline import command_line
 from harness.compare import TOLERANCES
 from harness.dispatch import Crew, open_crew
-from harness.errors import HarnessError, ResultError, UsageError
+from harness.errors import HarnessError, ResultError, UsageError, os_reason
 from harness.executors import check_address
 from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
@@ -107,7 +107,7 @@ def _own_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{error.filename or folder}: {error.strerror or error}"
+        reason = f"{error.filename or folder}: {os_reason(error)}"
         raise HarnessError(f"{reason}; what is done is kept, the same command takes it up again") from error
 
 
@@ -177,7 +177,7 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
             },
         )  # fmt: skip
     except OSError as error:
-        raise HarnessError(f"{folder}: cannot write a run there: {error.strerror}") from error
+        raise HarnessError(f"{folder}: cannot write a run there: {os_reason(error)}") from error
     return folder
 
 
@@ -233,7 +233,7 @@ def _run_all(
                 if progress is not None:
                     progress(outcome, done, total)
     except (OSError, HarnessError) as error:  # what a child does is an outcome; this is our own disk, or a cluster
-        reason = f"{error.filename or folder}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        reason = f"{error.filename or folder}: {os_reason(error)}" if isinstance(error, OSError) else str(error)
         raise HarnessError(f"{reason}; {done} of {total} done and kept, the same command takes it up again") from error
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None

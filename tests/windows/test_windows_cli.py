@@ -59,8 +59,12 @@ def test_a_case_with_windows_line_ends_is_the_same_case(tmp_path):
 
 
 def test_a_path_beyond_260_characters(tmp_path):
+    """That nothing of ours stops there. It shows nothing of Windows' own limit: wine has none."""
     deep = tmp_path.joinpath(*["a folder with a long name of forty letters"] * 6)
-    deep.mkdir(parents=True)
+    try:
+        deep.mkdir(parents=True)
+    except OSError:
+        pytest.skip("long paths are off here")
     assert len(str(deep)) > 260
     written = write_case(read_case(CASE), deep / "case")
     assert read_case(deep / "case").document == written.document
