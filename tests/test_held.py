@@ -9,9 +9,10 @@ import pytest
 from case_factory import make_case
 
 from harness import jsonfile
-from harness.casefile import read_document, write_case
+from harness.casefile import pack_tensors, read_case, read_document, write_case
 from harness.casepack import pack_case
 from harness.errors import CaseError
+from harness.record import store
 from sim3solve import held
 
 
@@ -82,6 +83,17 @@ def test_an_archive_is_written_once_its_holder_lets_go(windows, holder, tmp_path
     write_case(make_case(id="first"), tmp_path / "case")
     holder.times = 2
     assert pack_case(tmp_path / "case", tmp_path / "case.zip").is_file()
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_recorded_call_is_kept_once_its_holder_lets_go(windows, holder, tmp_path, sync):
+    """A virus scanner looks at every new file, and the call that is recorded may be the one that kills."""
+    case = make_case(id="call")
+    holder.times = 2
+    image = memoryview(pack_tensors(case.values, case.document))
+    document = store.write(tmp_path / "call", case.document, image, sync=sync)
+    store.update(tmp_path / "call", document.model_copy(update={"title": "came back"}), sync=sync)
+    assert read_case(tmp_path / "call").document.title == "came back"
 
 
 def test_who_never_lets_go_is_an_error(windows, holder, tmp_path):
