@@ -1,4 +1,4 @@
-"""``harness VERB`` in this process: a new interpreter imports for seconds, on wine for half a minute, before the verb begins."""
+"""``harness VERB`` in this process: a new interpreter imports for seconds, on wine for many, before the verb begins."""
 
 from __future__ import annotations
 
