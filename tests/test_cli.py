@@ -62,7 +62,7 @@ def test_a_failure_is_exit_code_1_and_is_explained(tmp_path):
 def test_wrong_use_is_exit_code_2_and_no_traceback(words, message, tmp_path):
     done = harness(*words, *(["--out", str(tmp_path)] if words[0] == "replay" else []))
     assert done.returncode == 2, done
-    assert message in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.replace("\\", "/").split())
     assert "Traceback" not in done.stderr
 
 
