@@ -106,7 +106,7 @@ def test_a_child_over_its_memory_limit_is_told_so(run):
 
 @pytest.mark.parametrize(("factory", "kind"), [("collided", Kind.RAISED), ("cured", Kind.OK)])
 def test_the_specimen_of_the_collision_faults_and_its_cure_works(run, factory, kind):
-    """Built by mingw: one function of two of the same name, and which one the linker kept. ctypes makes an exception of its fault."""
+    """Built by mingw: of two functions of one name the linker kept one. ctypes makes an exception of its fault."""
     outcome = run(f"{COLLISION}:{factory}")
     assert outcome.kind is kind, outcome
     if kind is Kind.RAISED:
