@@ -33,6 +33,7 @@ from harness.outcome import MEMORY_MODES, RECORDED
 from harness.replay import Interrupted, Request, default_command, replay
 from harness.repro import repro, show_specimens
 from harness.run import Run
+from harness.runfolder import resolved
 from harness.specimens import Found
 from harness.sweep.files import has_fault, read_sweeps
 
@@ -149,7 +150,7 @@ def replay_command(
 
 @app.command("report", epilog="Example: harness report reports/latest")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
     pictures: Annotated[bool, typer.Option(help="Draw each case: residuals, points, convergence.")] = True,
     json: Json = False,
 ) -> None:

@@ -16,6 +16,7 @@ from harness.diagnosis.documents import Documents, read_audit, read_doctor, read
 from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, read_run
+from harness.runfolder import resolved
 
 EXAMPLES = (
     "Examples: harness diagnose reports/latest | harness diagnose reports/latest --audit audit.json --probe probe.json | "
@@ -25,11 +26,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Probe = Annotated[Path | None, typer.Option(help="What harness probe --json printed.")]
 Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --json printed. Repeatable.")]
 Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --json printed.")]
+_FOLDER = "The folder of one run, a recorded case, or a folder of recorded cases."
 _SHOWN_PLACES = 3
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run, a recorded case, or a folder of recorded cases.")],
+    folder: Annotated[Path, typer.Argument(help=_FOLDER, callback=resolved)],
     probe: Probe = None,
     audit: Audit = None,
     doctor: Doctor = None,

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from harness.sanitizer import watch
 from harness.sanitizer.tools import HOST_TOOLS, NONE, TOOLS
 from harness.sanitizer.watch import default_memory
 from harness.worker_files import JOB, JOURNAL, STDERR, STDOUT
+from sim3solve import held
 
 __all__ = ["TOOLS", "Limits", "Task", "default_memory", "run_isolated"]
 KEPT_OUTPUT_BYTES = 1 << 20
@@ -140,8 +140,7 @@ def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
 
 def write_job(task: Task, limits: Limits, folder: Path) -> None:
     """What the child is to do, in a folder that is emptied first."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    held.new_folder(folder)
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,

@@ -9,6 +9,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from sim3solve import held
+
 
 def dumps(document: Any, indent: int | None = 1) -> str:
     """JSON text that any parser reads: NaN and infinities become the strings "nan", "inf", "-inf" (``float`` reads them back)."""
@@ -39,7 +41,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        held.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

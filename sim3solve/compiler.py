@@ -118,11 +118,15 @@ class _Job:
     def __call__(self, library: Path) -> None:
         text = library.with_name("source.cpp")
         text.write_text(self.source, encoding="utf-8", newline="\n")
-        argv = self.compiler.argv(text, library, (*self.flags, *_hide_symbols(library, self.compiler)))
+        # Names in its own folder: mingw's g++ reads its arguments and TMP in the code page, which cannot spell every user's folder.
+        argv = self.compiler.argv(Path(text.name), Path(library.name), (*self.flags, *_hide_symbols(library, self.compiler)))
+        environment = dict(os.environ)
+        if sys.platform == "win32" and self.compiler.style == "gnu":
+            environment |= dict.fromkeys(("TMPDIR", "TMP", "TEMP"), ".")
         try:
             done = subprocess.run(
-                argv, cwd=library.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                timeout=_COMPILE_LIMIT_S,
+                argv, cwd=library.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                errors="replace", timeout=_COMPILE_LIMIT_S,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise CompileFailed(f"{shlex.join(argv)}: still running after {_COMPILE_LIMIT_S:g} s") from None

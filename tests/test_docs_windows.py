@@ -60,7 +60,7 @@ def test_registry_keys_are_those_that_the_code_reads():
     written = {(key, value) for key, value in re.findall(r'reg (?:add|query) "HKLM\\([^"]+)" /v (\w+)', PAGE)}
     assert written == {
         (LOCAL_DUMPS, "DumpType"), (WER, "DontShowUI"), (registry.GRAPHICS, "TdrDelay"), (registry.GRAPHICS, "HwSchMode"),
-        (registry.DEBUGGER, "EnableInterface"),
+        (registry.DEBUGGER, "EnableInterface"), (registry.FILES, "LongPathsEnabled"),
     }  # fmt: skip
     assert DEFAULT_FOLDER in PAGE and f"{MAX_BYTES >> 30} GiB stays" in PAGE
 

@@ -23,6 +23,8 @@ MAX_QUOTE = 300
 _LIE_FRAMES = re.compile(r"(^|/)lietorch(/|_|$)|(^|/)(group_ops|groups)\.py$")
 _LIE_SOLVERS = re.compile(r"^(lietorch|mast3r-slam)\b")
 _BEFORE_THE_SOLVE = ("none", "spawned")
+_ON_WINDOWS = {"--tool asan": "--memory exact", "--tool ubsan": "--layouts"}
+"""The sanitizers of compilers run on Linux only. What says most in their place where the failure is."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,16 @@ class Evidence:
     def command(self, *more: str) -> str:
         """The command that repeats the outcome, with other options."""
         base = self.outcome.repeat or f"harness replay {self.outcome.case} --solver {self.outcome.solver}"
+        if self._on_windows:
+            more = tuple(_ON_WINDOWS.get(each, each) for each in more)
         return " ".join([re.sub(r" --tool \S+| --memory \S+", "", base), *more])
+
+    @property
+    def _on_windows(self) -> bool:
+        """Whether it was run there, as far as anything says so."""
+        return (
+            str(self.documents.environment.get("os", "")).startswith("Windows") or "Windows fatal exc" in self.outcome.faulthandler
+        )
 
 
 def _fits(rung: Rung, name: str, value: str) -> bool:
