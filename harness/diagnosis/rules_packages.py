@@ -135,8 +135,7 @@ def long_is_32_bit(e: Evidence) -> Match | None:
 
 def unsupported_dtype(e: Evidence) -> Match | None:
     """Half precision comes back as an undefined tensor: the extension's dispatch has no such case and says nothing."""
-    dtypes = e.outcome.input.get("dtypes") or []
-    half = isinstance(dtypes, list) and any(dtype in _HALF for dtype in dtypes)
+    half = any(dtype in _HALF for dtype in e.dtypes)
     said = find_line(e.outcome, _UNDEFINED_TENSOR, ("exception.message",)) if e.outcome.kind is Kind.RAISED else None
     broken = [
         rung
