@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from diagnosis_evidence import evidence, off, oracle
 from diagnosis_near import NEAR
 from diagnosis_rows import ROWS as FIRST_ROWS
 from diagnosis_rows import Row
@@ -16,6 +17,8 @@ from diagnosis_rows_more import MORE_ROWS
 from harness.diagnosis.engine import RULES, diagnose
 from harness.diagnosis.evidence import Evidence, text_of
 from harness.diagnosis.rule import SIDES
+from harness.diagnosis.updates import REMEDIES, UNKNOWN_UPDATE, remedy_of
+from harness.divergence import UPDATES, Explanation
 from harness.jsonfile import dumps
 from harness.outcome import CONFIDENCES, Outcome
 
@@ -106,3 +109,16 @@ def test_a_diagnosis_survives_its_file(row: Row) -> None:
     outcome = dataclasses.replace(row.fires.outcome, diagnosis=diagnosis)
     read = Outcome.from_json(json.loads(dumps(outcome.to_json())))
     assert read.diagnosis == diagnosis
+
+
+def test_every_known_wrong_update_has_its_own_remedy_and_refutation() -> None:
+    assert list(REMEDIES) == [name for name, _, _ in UPDATES]
+    fixes = [remedy.fix for remedy in REMEDIES.values()]
+    assert len(set(fixes)) == len(fixes)
+    for name, formula, _ in UPDATES:
+        told = str(Explanation(name, formula, 0, 4, 0.003, 0.12, ()))
+        diagnosis = diagnose(evidence(off(parity={"trace_cause": told}), oracle=oracle()))
+        assert diagnosis is not None and diagnosis.cause == "wrong-update"
+        assert diagnosis.sentence.startswith(f"Mathematics: {name}: from iteration 0 on")
+        assert (diagnosis.fix, diagnosis.refute) == (REMEDIES[name].fix, REMEDIES[name].refute)
+    assert remedy_of("an update of a later version: from iteration 0 on") is UNKNOWN_UPDATE
