@@ -131,7 +131,7 @@ def cuda() -> list[Row]:
     return [
         *(Row(entry.cause, entry.confidence, entry.side, evidence(cuda_error(entry.code)), evidence(cuda_error(other[entry.code])))
           for entry in CODES),
-        Row("no-kernel-image", "proven", "Environment", evidence(cuda_error(209), audits=(audit(architectures=("sm_90",)),),
+        Row("no-kernel-image", "proven", "Environment", evidence(cuda_error(209), audits=(audit(fat_binaries=(("sm_90",),)),),
             environment=blackwell), evidence(cuda_error(98))),
         Row("toolkit-newer-than-driver", "proven", "Environment",
             evidence(cuda_error(222), doctor=doctor("toolkit for driver", "warn", "toolkit 13.0, driver for CUDA up to 12.4")),

@@ -28,7 +28,7 @@ from problem_factory import random_case
 
 from harness.case import Case, Recorded
 from harness.diagnosis.bugs import diagnosed, distinct_bugs
-from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_documents, read_probe, read_sweep
+from harness.diagnosis.documents import Documents, FatBinary, read_audit, read_doctor, read_documents, read_probe, read_sweep
 from harness.diagnosis.inputs import input_facts
 from harness.diagnosis.recorded import raised_line, recorded_outcome
 from harness.errors import ResultError
@@ -146,7 +146,17 @@ GOOD: dict[str, Any] = {
     "audit": {
         "files": [{"path": "a.o"}, "b.o"],
             "collisions": [{"symbol": "_Z3inv", "demangled": INV_SYMBOL, "host_file": "a", "cuda_file": "b"}],
-        "architectures": [{"arch": "sm_90"}, {"arch": "compute_90"}], "undefined_torch": [{"symbol": "_ZN3c10E"}, "_ZN2atE"],
+        "architectures": [
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 0, "arch": "sm_90", "kernels": 3},
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 0, "arch": "compute_90", "kernels": None},
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 64, "arch": "sm_80", "kernels": 0},
+            {"file": "b.o", "section": "__nv_relfatbin", "offset": 0, "relocatable": True, "arch": "sm_70", "kernels": 3},
+            {"file": "c.o", "section": ".nv_fatbin", "offset": 0, "arch": "sm_75", "kernels": 1},
+        ],
+        "undefined_torch": [
+            {"symbol": "_ZN3c10E", "exported_by": ""}, {"symbol": "_ZN2atE", "exported_by": "libtorch_cpu.so"},
+            {"symbol": "_ZN5torchE", "exported_by": None},
+        ],
         "verdicts": [{"check": "collisions", "state": "fail", "what": "one", "fix": ""}],
     },
     "probe": {"target": "lietorch", "rungs": [{"op": "inv", "device": "cuda:0", "batch": 1, "result": "crash",
@@ -164,8 +174,12 @@ def test_documents_are_read(tmp_path: Path) -> None:
     for name, document in GOOD.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
         read[name] = READ[name](tmp_path / f"{name}.json")
-    assert read["audit"].files == ("a.o", "b.o") and read["audit"].architectures == ("sm_90", "compute_90")
-    assert read["audit"].undefined_torch == ("_ZN3c10E", "_ZN2atE") and not read["audit"].clean_of_collisions
+    assert read["audit"].files == ("a.o", "b.o") and read["audit"].fat_binaries == (
+        FatBinary("b.o", ("sm_90", "compute_90")),
+        FatBinary("c.o", ("sm_75",)),
+    )
+    assert (read["audit"].undefined_torch, read["audit"].resolved_torch) == (("_ZN3c10E",), ("_ZN2atE",))
+    assert not read["audit"].clean_of_collisions
     assert (read["probe"].rungs[0].exit_name, read["probe"].rungs[0].batch) == ("SIGSEGV", "1")
     assert [it.faulted for it in read["sweep"].layouts] == [True, None]
 

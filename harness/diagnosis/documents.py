@@ -39,14 +39,24 @@ class AuditVerdict:
 
 
 @dataclass(frozen=True)
+class FatBinary:
+    """What one fat binary of a file has code for, in words like sm_90, compute_90: each must serve the GPU by itself."""
+
+    file: str
+    architectures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Audit:
-    """``harness audit --json``. ``architectures`` are words like sm_90, compute_90."""
+    """``harness audit --json``. ``fat_binaries`` are those that have kernels to launch, each content once a file. Of the symbols
+    that its files want of torch, ``undefined_torch`` are those that torch lacks and ``resolved_torch`` those that it has."""
 
     source: str
     files: tuple[str, ...]
     collisions: tuple[Collision, ...]
-    architectures: tuple[str, ...]
+    fat_binaries: tuple[FatBinary, ...]
     undefined_torch: tuple[str, ...]
+    resolved_torch: tuple[str, ...] = ()
     verdicts: tuple[AuditVerdict, ...] = ()
 
     def about(self, check: str, state: str) -> tuple[AuditVerdict, ...]:
@@ -155,14 +165,15 @@ def read_audit(file: Path) -> Audit:
         where = f"collisions[{i}]"
         symbol, demangled, host, cuda = _words(entry, file, where, "symbol", "demangled", "host_file", "cuda_file")
         collisions.append(Collision(symbol, demangled, host, cuda, f"{file.name}: {where}"))
-    architectures = re.findall(r"\b(?:sm|compute)_\d+[a-z]?\b", str(document.get("architectures", "")))
-    undefined = tuple(_name(entry, "symbol") for entry in _list(document, "undefined_torch", file))
+    wanted = [entry for entry in _list(document, "undefined_torch", file) if isinstance(entry, dict)]
+    undefined = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by") == "")
+    resolved = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by"))
     files = tuple(_name(entry, "path") for entry in _list(document, "files", file))
     verdicts = []
     for i, entry in enumerate(_list(document, "verdicts", file)):
         state, check, what = _words(entry, file, f"verdicts[{i}]", "state", "check", "what")
         verdicts.append(AuditVerdict(check, state, what, f"{file.name}: verdicts[{i}]"))
-    return Audit(file.name, files, tuple(collisions), tuple(dict.fromkeys(architectures)), undefined, tuple(verdicts))
+    return Audit(file.name, files, tuple(collisions), _fat_binaries(document), undefined, resolved, tuple(verdicts))
 
 
 def read_probe(file: Path) -> Probe:
@@ -253,6 +264,22 @@ def _words(entry: Any, file: Path, where: str, *names: str) -> tuple[str, ...]:
 def _name(entry: Any, key: str) -> str:
     """An entry that is a name, or an object that has one."""
     return str(entry.get(key, "?")) if isinstance(entry, dict) else str(entry)
+
+
+def _fat_binaries(document: dict[str, Any]) -> tuple[FatBinary, ...]:
+    """The images by the fat binary that they are of. One whose images have no kernels at all launches nothing."""
+    entries = document.get("architectures")
+    images = [it for it in entries if isinstance(it, dict)] if isinstance(entries, list) else []
+    apart: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for image in images:
+        if not image.get("relocatable"):
+            apart.setdefault(tuple(str(image.get(name, "")) for name in ("file", "section", "offset")), []).append(image)
+    found = [
+        FatBinary(key[0], tuple(dict.fromkeys(str(image.get("arch", "")) for image in group)))
+        for key, group in apart.items()
+        if any(image.get("kernels") != 0 for image in group)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _number(value: Any) -> float | None:

@@ -100,6 +100,15 @@ class Evidence:
         return int(found[1]) if found else 0
 
     @property
+    def capability(self) -> tuple[int, int] | None:
+        """(9, 0) for an sm_90: of the GPU that the outcome is of, as the run's environment lists it."""
+        gpus = self.documents.environment.get("gpus")
+        if not self.on_gpu or not isinstance(gpus, list) or self.gpu_index >= len(gpus):
+            return None
+        found = re.search(r"\bsm_(\d{2,3})\b", str(gpus[self.gpu_index]))
+        return divmod(int(found[1]), 10) if found else None
+
+    @property
     def side(self) -> str:
         """Whose code runs the solve."""
         return "Device" if self.on_gpu else "Host"

@@ -11,34 +11,43 @@ from harness.diagnosis.evidence import Evidence, fact, find_line, frame_facts, i
 from harness.diagnosis.libraries import ADAPTERS, LIETORCH
 from harness.diagnosis.rule import ENVIRONMENT, HOST, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
 from harness.outcome import Fact, Kind
-
-_GPU_ARCHITECTURE = re.compile(r"\bsm_(\d+)")
+from harness.versions import serves
 
 
 def no_kernel_image(e: Evidence) -> Match | None:
-    """The extension holds no code for this GPU, and no PTX that the driver could compile."""
+    """The extension, or torch itself, holds no code for this GPU, and no PTX that the driver could compile for it."""
     code = _code(e, 209)
     if code is None:
         return None
-    gpus = [f"sm_{number}" for number in _GPU_ARCHITECTURE.findall(str(e.documents.environment.get("gpus", "")))]
-    held = [name for audit in e.documents.audits for name in audit.architectures]
-    listed = [
-        Fact(", ".join(audit.architectures), f"{audit.source}: architectures")
-        for audit in e.documents.audits
-        if audit.architectures
-    ]
-    covered = bool(gpus and held) and any(gpu in held for gpu in gpus)
-    here = [Fact(", ".join(gpus), "run.json: environment.gpus")] if gpus else []
+    capability = e.capability
+    needed = f"sm_{capability[0]}{capability[1]}" if capability else ""
+    here = [Fact(needed, f"run.json: environment.gpus[{e.gpu_index}]")] if needed else []
+    held = [(fat, f"{audit.source}: architectures") for audit in e.documents.audits for fat in audit.fat_binaries]
+    without = [(fat, where) for fat, where in held if capability and serves(fat.architectures, capability) is None]
+    torchs = _torchs_architectures(e)
+    by_torch = bool(torchs) and capability is not None and serves(torchs, capability) is None
+    listed = [Fact(f"{fat.file}: {', '.join(fat.architectures)}", where) for fat, where in (without or held)][:3]
+    if by_torch:
+        listed.insert(0, Fact(", ".join(torchs), "run.json: environment.architectures"))
+    served = bool(capability and held) and not without and not by_torch
+    wanted = f"{capability[0]}.{capability[1]}+PTX" if capability else "12.0+PTX"
+    rebuild = f'TORCH_CUDA_ARCH_LIST="{wanted}"' + ("" if capability else " for an RTX 50xx (sm_120)")
     return Match(
         ENVIRONMENT,
-        "no kernel image: the extension holds no code for this GPU's architecture, and no PTX",
+        f"no kernel image: {'torch itself' if by_torch else 'the extension'} holds no code for this GPU's architecture"
+        f"{f' ({needed})' if needed else ''}, and no PTX that the driver could compile for it",
         PROVEN,
         (*code, *listed, *here),
-        "the audit lists this GPU's architecture, or PTX (compute_NN) of an older one",
-        "harness audit FILE (the extension)",
-        'rebuild with this GPU\'s architecture and PTX: TORCH_CUDA_ARCH_LIST="12.0+PTX" for an RTX 50xx (sm_120)',
-        tuple(listed) if covered else (),
+        "the audit of what was loaded lists this GPU's architecture, or PTX (compute_NN) of it or an older one",
+        "harness doctor" if by_torch else "harness audit FILE (the extension)",
+        f"install a torch that is built for {needed}" if by_torch else f"rebuild with this GPU's architecture and PTX: {rebuild}",
+        tuple(listed) if served else (),
     )
+
+
+def _torchs_architectures(e: Evidence) -> list[str]:
+    built = e.documents.environment.get("architectures")
+    return [str(name) for name in built] if isinstance(built, list) else []
 
 
 def toolkit_newer_than_driver(e: Evidence) -> Match | None:
