@@ -58,7 +58,7 @@ def test_with_the_audit_and_the_probe_it_is_proven(folder: Path, run: Run) -> No
     (bug,) = bugs_of(run, own)
     assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "proven")
     assert "144 kernels" in bug.diagnosis.sentence and "misaligned" not in bug.diagnosis.sentence
-    assert any("inv_forward_kernel<SE3<float>, float>" in fact.quote for fact in bug.diagnosis.facts)
+    assert any("inv_forward_kernel<Sim3<float>, float>" in fact.quote for fact in bug.diagnosis.facts)
     assert read_audit(folder / "audit.json") == own.audits[0] and read_probe(folder / "probe.json") == own.probe
 
 

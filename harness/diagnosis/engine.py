@@ -14,6 +14,7 @@ from harness.diagnosis import (
 )
 from harness.diagnosis.evidence import Evidence, fact
 from harness.diagnosis.rule import NOT_KNOWN, SIDES, UNKNOWN, Match, Rule
+from harness.diagnosis.stages import in_words
 from harness.outcome import Diagnosis, Fact, Kind
 
 RULES: tuple[Rule, ...] = (
@@ -77,7 +78,7 @@ def _contradicted(rule: Rule, match: Match) -> Diagnosis:
 
 
 def _nothing_known(e: Evidence) -> Diagnosis:
-    text = sentence(UNKNOWN, f"no rule knows {e.outcome.kind.value} at stage {e.outcome.stage!r}")
+    text = sentence(UNKNOWN, f"no rule knows this {e.outcome.kind.value}; it came about {in_words(e.outcome.stage)}")
     return Diagnosis(
         "unknown", NOT_KNOWN, text, _kind(e), "nothing is claimed that could be refuted", e.command(), "look at its output"
     )

@@ -12,7 +12,6 @@ from harness.diagnosis import faultclass, frames
 from harness.diagnosis.documents import Documents, Rung, Sweep
 from harness.diagnosis.frames import Frame
 from harness.diagnosis.libraries import has_frame, is_solver_of, may_be_solver_of
-from harness.jsonfile import dumps
 from harness.outcome import ExceptionInfo, Fact, Kind, Outcome
 
 OPS = ("identity", "inv", "mul", "act", "act3", "act4", "retr", "exp", "log", "adj", "adjT", "matrix")
@@ -197,8 +196,22 @@ def place(outcome: Outcome, part: str) -> str:
     return f"{outcome.case} / {outcome.solver} / {outcome.how}: {part}"
 
 
+LABELS = {
+    "outcome": "outcome", "status": "status", "exit": "exit code", "cuda": "CUDA error", "device": "device",
+    "iterations": "iterations", "limit_s": "time limit, s", "tool_state": "state of the tool",
+    "parity.op_error": "error of the operation", "trace[-1].cost": "cost at the last iteration",
+    "input.n_points": "points", "input.n_valid": "valid points", "input.batch": "batch",
+    "input.masked_nonfinite": "masked points that are not finite", "input.masked_at_origin": "masked points at the origin",
+    "input.valid_nonfinite": "valid points that are not finite", "input.all_zero": "every point is zero",
+    "input.max_tangent": "largest number in the tangent", "input.dtypes": "number types", "input.devices": "devices",
+    "input.recorded": "recorded",
+}  # fmt: skip
+"""What a bare value is called where it is quoted, by its place in the outcome. What explains itself has no label."""
+
+
 def fact(outcome: Outcome, part: str, quote: Any) -> Fact:
-    return Fact(clip(str(quote)), place(outcome, part))
+    label = f"{LABELS[part]}: " if part in LABELS else ""
+    return Fact(clip(f"{label}{quote}"), place(outcome, part))
 
 
 def clip(text: str) -> str:
@@ -254,4 +267,11 @@ def frame_facts(e: Evidence) -> tuple[Fact, ...]:
 
 
 def input_fact(e: Evidence, name: str) -> Fact:
-    return fact(e.outcome, f"input.{name}", dumps(e.outcome.input.get(name), indent=None))
+    value = e.outcome.input.get(name)
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {item}" for key, item in value.items() if item != "")
+    elif isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    elif isinstance(value, bool):
+        value = "yes" if value else "no"
+    return fact(e.outcome, f"input.{name}", value)

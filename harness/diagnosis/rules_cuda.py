@@ -21,14 +21,14 @@ def no_kernel_image(e: Evidence) -> Match | None:
         return None
     capability = e.capability
     needed = f"sm_{capability[0]}{capability[1]}" if capability else ""
-    here = [Fact(needed, f"run.json: environment.gpus[{e.gpu_index}]")] if needed else []
+    here = [Fact(f"this GPU: {needed}", f"run.json: environment.gpus[{e.gpu_index}]")] if needed else []
     held = [(fat, f"{audit.source}: architectures") for audit in e.documents.audits for fat in audit.fat_binaries]
     without = [(fat, where) for fat, where in held if capability and serves(fat.architectures, capability) is None]
     torchs = _torchs_architectures(e)
     by_torch = bool(torchs) and capability is not None and serves(torchs, capability) is None
     listed = [Fact(f"{fat.file}: {', '.join(fat.architectures)}", where) for fat, where in (without or held)][:3]
     if by_torch:
-        listed.insert(0, Fact(", ".join(torchs), "run.json: environment.architectures"))
+        listed.insert(0, Fact(f"torch: {', '.join(torchs)}", "run.json: environment.architectures"))
     served = bool(capability and held) and not without and not by_torch
     wanted = f"{capability[0]}.{capability[1]}+PTX" if capability else "12.0+PTX"
     rebuild = f'TORCH_CUDA_ARCH_LIST="{wanted}"' + ("" if capability else " for an RTX 50xx (sm_120)")

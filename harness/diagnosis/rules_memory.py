@@ -10,6 +10,7 @@ from harness.diagnosis import faultclass
 from harness.diagnosis.evidence import DEVICE_TOOLS, Evidence, exit_facts, fact, find_line, frame_facts
 from harness.diagnosis.hostfacts import HOST_DEREFERENCE, clean_audit, device_findings, supports
 from harness.diagnosis.rule import HOST, LIKELY, NOT_KNOWN, PROVEN, Match, Rule, present
+from harness.diagnosis.stages import in_words
 from harness.diagnosis.sweeps import every_layout_fails, layout_rule
 from harness.outcome import Fact, Kind, Outcome
 
@@ -107,13 +108,13 @@ def access_violation(e: Evidence) -> Match | None:
     """A memory access killed the process, and what is known does not say why. A fault on the GPU would have been a CUDA error."""
     if e.fault not in (faultclass.ACCESS_VIOLATION, faultclass.BUS_ERROR):
         return None
-    where = e.frames[0].word if e.frames else f"stage {e.outcome.stage!r}"
+    where = f"in {e.frames[0].word}" if e.frames else in_words(e.outcome.stage)
     refuted = clean_audit(e)
     more = "; it is not the symbol collision, the audit found none" if refuted else ""
     everywhere = every_layout_fails(e.sweep) if e.sweep else None
     return Match(
         HOST,
-        f"the process died of a memory access in {where}{more}",
+        f"the process died because it read or wrote memory that it must not touch, {where}{more}",
         NOT_KNOWN,
         (*exit_facts(e.outcome), *frame_facts(e), *refuted, *present(everywhere), *supports(e), *device_findings(e)),
         "nothing is claimed that could be refuted",

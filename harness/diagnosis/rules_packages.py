@@ -86,14 +86,14 @@ def abi_mismatch(e: Evidence) -> Match | None:
     if not symbol and procedure is None and not entry:
         return None
     audits = e.documents.audits
-    missing = [Fact(name, f"{audit.source}: undefined_torch") for audit in audits for name in audit.undefined_torch]
-    missing.sort(key=lambda it: it.quote != named)
+    lacking = [(name != named, name, f"{audit.source}: undefined_torch") for audit in audits for name in audit.undefined_torch]
+    missing = [Fact(f"not in torch: {name}", where) for _, name, where in sorted(lacking)]
     # An audit of another file says nothing of this one: it must have looked this very symbol up.
     resolved = [it for audit in audits if symbol and named in audit.resolved_torch for it in audit.about("torch", "ok")]
     return Match(
         ENVIRONMENT,
         "the extension was built against another torch than the one that is installed: their binary interfaces differ",
-        PROVEN if missing and (not symbol or missing[0].quote == named) else LIKELY if symbol else POSSIBLE,
+        PROVEN if missing and (not symbol or any(name == named for _, name, _ in lacking)) else LIKELY if symbol else POSSIBLE,
         (*present(said if symbol else None, procedure), *(exit_facts(e.outcome) if entry else ()), *missing[:2]),
         "the same error after a rebuild in this environment, or an audit in which every symbol of torch resolves",
         "harness audit FILE (the extension)",
