@@ -25,9 +25,9 @@ EXAMPLES = (
     "harness diagnose recorded/crash-0001 --json"
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-Probe = Annotated[Path | None, typer.Option(help="What harness probe --json printed.")]
-Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --json printed. Repeatable.")]
-Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --json printed.")]
+Probe = Annotated[Path | None, typer.Option(help="What harness probe --out wrote, or --json printed.")]
+Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --out wrote, or --json printed. Repeatable.")]
+Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --out wrote, or --json printed.")]
 _SHOWN_PLACES = 3
 
 

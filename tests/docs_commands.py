@@ -19,7 +19,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
     (r"reports/(?:RUN_A|RUN_B|RUN)\b", "reports/made", "a run that is made once"),
     (r"(?<![\w/])solver\.py:make", "my_solver.py:make", "the page's own block that defines make(), else one that dies"),
     (r"\bSEQUENCE\b", "sequence", "a small sequence in TUM's format"),
-    (r"\S+\.(?:o|so|pyd)\b", "EXTENSION", "a compiled module of NumPy"),
+    (r'"[^"]+\.o(?:bj)?"|\S+\.(?:o|obj|so|pyd)\b', "EXTENSION", "a compiled module of NumPy"),
     (r"(?<=--torch )\S+", "TORCH", "the torch that is installed"),
     (r"(?<=bundle )reports/latest", "reports/made", "a run with a failure"),
     (r"[A-Z]:/runs", "runs", "a folder"),

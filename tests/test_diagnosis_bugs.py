@@ -33,6 +33,7 @@ from harness.diagnosis.inputs import input_facts
 from harness.diagnosis.recorded import raised_line, recorded_outcome
 from harness.errors import ResultError
 from harness.outcome import Kind, Outcome
+from harness.run import read_object
 
 NONE = Documents()
 
@@ -182,6 +183,26 @@ def test_documents_are_read(tmp_path: Path) -> None:
     assert not read["audit"].clean_of_collisions
     assert (read["probe"].rungs[0].exit_name, read["probe"].rungs[0].batch) == ("SIGSEGV", "1")
     assert [it.faulted for it in read["sweep"].layouts] == [True, None]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", GOOD)
+def test_a_document_that_windows_powershell_wrote_is_read(tmp_path: Path, name: str, encoding: str) -> None:
+    plain, saved = tmp_path / "plain" / f"{name}.json", tmp_path / f"{name}.json"
+    plain.parent.mkdir()
+    plain.write_text(json.dumps(GOOD[name]))
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    saved.write_bytes((mark + json.dumps(GOOD[name]).replace("\n", "\r\n")).encode(encoding))
+    assert READ[name](saved) == READ[name](plain)
+    assert read_object(saved) == GOOD[name]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe{", b"\xff\xfe\x00\xd8", b"\xef\xbb\xbf\xff", b"\xfe\xff", b"\xff"])
+def test_a_damaged_one_of_theirs_names_file_and_field(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "audit.json").write_bytes(data)
+    for read in (read_audit, read_object):
+        with pytest.raises(ResultError, match=r"audit\.json: json"):
+            read(tmp_path / "audit.json")
 
 
 @pytest.mark.parametrize(

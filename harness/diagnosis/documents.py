@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ResultError
-from harness.jsonfile import parse
+from harness.jsonfile import as_utf8, parse
 
 AUDIT, PROBE, DOCTOR, SWEEPS = "audit.json", "probe.json", "doctor.json", "sweeps"
 """Where a run folder may hold them."""
@@ -235,7 +235,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ResultError(file, "file", f"has over {_MAX_BYTES >> 20} MiB")
-        document = parse(file.read_bytes())
+        document = parse(as_utf8(file.read_bytes()))
     except OSError as error:
         raise ResultError(file, "file", error.strerror or str(error)) from None
     except ValueError as error:
