@@ -146,3 +146,8 @@ def test_every_stage_has_words_of_its_own() -> None:
         diagnosis = diagnose(evidence(died(-11, faulthandler="", stage=stage)))
         assert diagnosis is not None
         assert diagnosis.sentence.endswith(f"the process died because it read or wrote memory that it must not touch, {word}.")
+
+
+def test_the_page_of_outcomes_names_every_confidence() -> None:
+    page = DOCS.with_name("outcomes.md").read_text(encoding="utf-8")
+    assert f"confidence ({', '.join(f'`{word}`' for word in CONFIDENCES)})" in page
