@@ -29,7 +29,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
 
 NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"^make |harness repro\b|pytest tests|tests/lint\.py", "takes minutes; CI runs it"),
-    (r"-m pip |^pip |-m venv|^git clone", "needs a network, and changes the environment"),
+    (r"-m pip |^pip |-m venv|^git clone|^git -C", "needs a network, and changes the environment"),
     (r"benchmarks/", "takes minutes"),
     (r"harness doctor --", "as harness doctor, which is run"),
     (r"harness probe\b", "takes minutes, or needs lietorch, which is built from source"),
@@ -83,7 +83,7 @@ def commands(page: Path) -> list[Command]:
     """The commands of a page in order. An unlabelled block is a shell's when its first line begins with a program's name."""
     found = []
     for language, first, lines in blocks(page):
-        if language in _SHELLS or (language == "" and lines and _START.match(lines[0])):
+        if language in _SHELLS or (language == "" and lines and _START.match(lines[0].lstrip())):
             for number, line in enumerate(lines, first):
                 for text in _split(line):
                     found.append(_command(page.name, number, text))
