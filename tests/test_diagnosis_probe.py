@@ -118,7 +118,7 @@ def test_of_rungs_that_say_the_same_the_one_nearest_to_the_case_is_quoted() -> N
     diagnosis = diagnose(evidence(seed(), probe=RECORDED["collided"]))
     assert diagnosis is not None
     quoted = [fact.quote for fact in diagnosis.facts if fact.where.startswith("probe.json")]
-    assert [quote.partition(" contiguous")[0] for quote in quoted] == ["Sim3 inv float32 cpu 1"]
+    assert [quote.partition(" contiguous")[0] for quote in quoted] == ["Sim3 inv float32 cuda:0 1", "Sim3 inv float32 cpu 1"]
 
 
 def test_half_precision_of_another_library_is_none_of_this_ones() -> None:

@@ -95,7 +95,8 @@ def _in_an_operation(e: Evidence) -> _Way | None:
     if not within:
         return None
     backward = any(frame.function == "backward" for frame in e.frames)
-    return _Way(Call((e.op,) if e.op else (), GROUP, e.dtypes, backward), e.op or "the operation", sure=e.ran(LIETORCH))
+    call = Call((e.op,) if e.op else (), GROUP, e.dtypes, backward)
+    return _Way(call, e.op or "the operation", sure=e.ran(LIETORCH), died=_dying(e, e.op) if e.op else ())
 
 
 def _in_a_namesake(e: Evidence, collisions: list[Collision]) -> _Way | None:
@@ -110,11 +111,14 @@ def _vanished(e: Evidence) -> _Way | None:
     """A recorded call that never came back, of a program with a library whose operations die on the GPU when the probe tries."""
     if e.outcome.solver != RECORDED_SOLVER or e.outcome.kind is not Kind.INCONCLUSIVE:
         return None
-    rungs = [rung for op in _TRACKERS_OPS for rung in e.rungs(op=op, device="cuda", result="crash")]
-    died = tuple(rung for rung in rungs if rung.exit_name in _ACCESS_NAMES)
+    died = tuple(rung for op in _TRACKERS_OPS for rung in _dying(e, op))
     if not died:
         return None
     return _Way(Call((died[0].op,), died[0].group, (died[0].dtype,)), died[0].op, sure=True, died=died)
+
+
+def _dying(e: Evidence, op: str) -> tuple[Rung, ...]:
+    return tuple(rung for rung in e.rungs(op=op, device="cuda", result="crash") if rung.exit_name in _ACCESS_NAMES)
 
 
 def _collision_fact(collision: Collision) -> Fact:
