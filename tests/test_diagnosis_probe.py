@@ -118,7 +118,11 @@ def test_of_rungs_that_say_the_same_the_one_nearest_to_the_case_is_quoted() -> N
     diagnosis = diagnose(evidence(seed(), probe=RECORDED["collided"]))
     assert diagnosis is not None
     quoted = [fact.quote for fact in diagnosis.facts if fact.where.startswith("probe.json")]
-    assert [quote.partition(" contiguous")[0] for quote in quoted] == ["Sim3 inv float32 cuda:0 1", "Sim3 inv float32 cpu 1"]
+    assert [quote.split(": ")[0] for quote in quoted] == [
+        "Sim3.inv on cuda:0 in float32, batch 1", "Sim3.inv on cpu in float32, batch 1",
+    ]  # fmt: skip
+    side = rung("inv", "wrong", stream="side", layout="strided", thread="other", detail="NaN").words
+    assert side == "Sim3.inv on cuda:0 in float32, batch 1, strided, side stream, other thread: wrong: NaN"
 
 
 def test_half_precision_of_another_library_is_none_of_this_ones() -> None:

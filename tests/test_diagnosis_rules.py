@@ -81,7 +81,7 @@ def assert_quoted(e: Evidence, quote: str, where: str) -> None:
         quote = quote.removeprefix(f"{label}: ").removeprefix("yes")
     known = _written(owner) if owner is not None else dumps(dataclasses.asdict(e.documents))
     quote = re.sub(r"^(this GPU|not in torch): ", "", quote)
-    missing = [word for word in re.findall(r"[\w.]{3,}", quote) if word.strip(".") not in known and not word.startswith("0x")]
+    missing = [word for word in re.findall(r"\w{3,}", quote) if word not in known and not word.startswith("0x")]
     assert not missing, (quote, where, missing)
 
 

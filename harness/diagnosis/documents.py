@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.diagnosis.fatbinaries import FatBinary as FatBinary
+from harness.diagnosis.fatbinaries import fat_binaries
 from harness.errors import ResultError
 from harness.jsonfile import as_utf8, parse
 
@@ -36,14 +38,6 @@ class AuditVerdict:
     state: str
     what: str
     where: str
-
-
-@dataclass(frozen=True)
-class FatBinary:
-    """What one fat binary of a file has code for, in words like sm_90, compute_90: each must serve the GPU by itself."""
-
-    file: str
-    architectures: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,10 +86,12 @@ class Rung:
 
     @property
     def words(self) -> str:
-        """The rung as it is quoted."""
-        names = (self.group, self.op, self.dtype, self.device, self.batch, self.layout, self.stream, self.thread)
-        end = f"{self.result} {self.exit_name}".strip()
-        return f"{' '.join(name for name in names if name)}: {end}" + (f": {self.detail}" if self.detail else "")
+        """The rung as it is quoted, as the probe itself writes it: what is as usual goes without saying."""
+        odd = (self.layout, f"{self.stream} stream", f"{self.thread} thread")
+        usual = ("", "contiguous", " stream", "default stream", " thread", "main thread")
+        call = ", ".join([f"{self.group}.{self.op} on {self.device} in {self.dtype}", f"batch {self.batch}",
+                          *(word for word in odd if word not in usual)])  # fmt: skip
+        return f"{call}: {self.result} {self.exit_name}".strip() + (f": {self.detail}" if self.detail else "")
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,7 @@ def read_audit(file: Path) -> Audit:
     for i, entry in enumerate(_list(document, "verdicts", file)):
         state, check, what = _words(entry, file, f"verdicts[{i}]", "state", "check", "what")
         verdicts.append(AuditVerdict(check, state, what, f"{file.name}: verdicts[{i}]"))
-    return Audit(file.name, files, tuple(collisions), _fat_binaries(document), undefined, resolved, tuple(verdicts))
+    return Audit(file.name, files, tuple(collisions), fat_binaries(document), undefined, resolved, tuple(verdicts))
 
 
 def read_probe(file: Path) -> Probe:
@@ -264,22 +260,6 @@ def _words(entry: Any, file: Path, where: str, *names: str) -> tuple[str, ...]:
 def _name(entry: Any, key: str) -> str:
     """An entry that is a name, or an object that has one."""
     return str(entry.get(key, "?")) if isinstance(entry, dict) else str(entry)
-
-
-def _fat_binaries(document: dict[str, Any]) -> tuple[FatBinary, ...]:
-    """The images by the fat binary that they are of. One whose images have no kernels at all launches nothing."""
-    entries = document.get("architectures")
-    images = [it for it in entries if isinstance(it, dict)] if isinstance(entries, list) else []
-    apart: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for image in images:
-        if not image.get("relocatable"):
-            apart.setdefault(tuple(str(image.get(name, "")) for name in ("file", "section", "offset")), []).append(image)
-    found = [
-        FatBinary(key[0], tuple(dict.fromkeys(str(image.get("arch", "")) for image in group)))
-        for key, group in apart.items()
-        if any(image.get("kernels") != 0 for image in group)
-    ]
-    return tuple(dict.fromkeys(found))
 
 
 def _number(value: Any) -> float | None:
