@@ -30,6 +30,7 @@ from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
+from harness.output import OutputError, checked
 from harness.replay import Interrupted, Request, default_command, replay
 from harness.repro import repro, show_specimens
 from harness.run import Run
@@ -198,7 +199,12 @@ def main() -> None:
 def _main() -> None:
     """Errors a user can mend end in one line and exit code 2."""
     try:
-        app()
+        with checked():
+            app()
+    except OutputError as error:
+        if not error.reader_gone:
+            console.err.print(f"[red]error:[/] {console.escape(str(error))}")
+        sys.exit(EXIT_WRONG_USE)
     except Interrupted as interrupted:
         console.err.print(str(interrupted))
         sys.exit(EXIT_INTERRUPTED)

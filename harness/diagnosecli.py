@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
 from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
 from harness.jsonfile import dumps
+from harness.outcome import Kind, Outcome
 from harness.run import RUN_FILE, read_run
 from harness.runfolder import resolved
 
@@ -23,9 +26,9 @@ EXAMPLES = (
     "harness diagnose recorded/crash-0001 --json"
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-Probe = Annotated[Path | None, typer.Option(help="What harness probe --json printed.")]
-Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --json printed. Repeatable.")]
-Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --json printed.")]
+Probe = Annotated[Path | None, typer.Option(help="What harness probe --out wrote, or --json printed.")]
+Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --out wrote, or --json printed. Repeatable.")]
+Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --out wrote, or --json printed.")]
 _FOLDER = "The folder of one run, a recorded case, or a folder of recorded cases."
 _SHOWN_PLACES = 3
 
@@ -45,16 +48,21 @@ def command(
         run = read_run(folder)
         own, problems = documents_of(run)
         bugs = bugs_of(run, _with(own, probe, audit, doctor))
-        name = run.id
+        name, outcomes = run.id, run.outcomes
     else:
         cases = list(find_cases([folder]))  # raises where there is none
-        bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), (), str(folder)
+        bugs, problems = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), ()
+        name, outcomes = str(folder), ()
+    untried = _not_tried(outcomes)
     if json:
-        sys.stdout.write(dumps({"run": name, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}) + "\n")
+        rows = [{"solver": solver, "reason": reason, "outcomes": n} for (solver, reason), n in untried.items()]
+        document = {"run": name, "bugs": [bug.to_json() for bug in bugs], "not_tried": rows, "unreadable": list(problems)}
+        sys.stdout.write(dumps(document) + "\n")
     else:
         for problem in problems:
             console.err.print(f"[yellow]left out:[/] {_shown(problem)}")
         _print(bugs)
+        _conclude(bugs, len(outcomes), untried)
     raise typer.Exit(1 if any(bug.failure for bug in bugs) else 0)
 
 
@@ -84,8 +92,28 @@ def _print(bugs: tuple[Bug, ...]) -> None:
         out.print(f"   refuted by  {_shown(d.refute)}")
         out.print(f"   test        {_shown(d.test)}")
         out.print(f"   fix         {_shown(d.fix)}\n")
-    failures = sum(bug.failure for bug in bugs)
-    out.print(f"{_count(len(bugs), 'distinct bug')}, {_count(failures, 'failure')} among them" if bugs else "nothing is wrong here")
+
+
+def _conclude(bugs: tuple[Bug, ...], outcomes: int, untried: Counter[tuple[str, str]]) -> None:
+    """The count. What could not be tried is said with it: nothing wrong in nothing is no good news."""
+    if bugs:
+        failures = sum(bug.failure for bug in bugs)
+        console.out.print(f"{_count(len(bugs), 'distinct bug')}, {_count(failures, 'failure')} among them")
+    elif not untried:
+        console.out.print("nothing is wrong here")
+    elif untried.total() < outcomes:
+        console.out.print("nothing is wrong in what was tried")
+    else:
+        console.out.print("[yellow]nothing was tried, so nothing is known[/]")
+    if untried:
+        console.out.print(f"[yellow]{untried.total()} of {_count(outcomes, 'outcome')} could not be tried:[/]")
+    for (solver, reason), n in untried.items():
+        console.out.print(f"   {_shown(solver)} ({n}): {_shown(reason)}")
+
+
+def _not_tried(outcomes: Sequence[Outcome]) -> Counter[tuple[str, str]]:
+    """By solver and reason."""
+    return Counter((it.solver, it.reason or "no reason is given") for it in outcomes if it.kind is Kind.UNAVAILABLE)
 
 
 def _places(bug: Bug) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from audit_specimens import KERNEL, assembled, compiled, fat_binary, linked, nee
 
 from harness import cli
 from harness.audit.isolated import audit_files
+from harness.diagnosis.documents import read_audit
 from harness.errors import AuditError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,6 +117,53 @@ def test_many_collisions_are_shown_in_part_and_kept_in_json(audit: Callable[...,
 def test_wrong_use_is_exit_code_2_and_one_line(audit: Callable[..., Done], words: tuple[str, ...], said: str) -> None:
     done = audit(*words)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+@needs_elf
+def test_patterns_are_expanded_whatever_the_shell(
+    audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "build" / "temp.linux-x86_64-cpython-311" / "lietorch" / "src"
+    below.mkdir(parents=True)
+    for name in ("cpu", "gpu"):
+        shutil.copy(pair[name], below / f"lietorch_{name}.o")
+    shutil.copy(pair["cpu"], below / "odd[1].o")
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("build/temp*/**/lietorch_*.o", str(tmp_path / "build" / "**" / "lietorch_?pu.o")):
+        done = audit(pattern, "--json")
+        assert done.code == 1, done.err
+        document = json.loads(done.out)
+        assert [Path(file["path"]).name for file in document["files"]] == ["lietorch_cpu.o", "lietorch_gpu.o"]
+        assert len(document["collisions"]) == 1
+    [odd] = json.loads(audit(below / "odd[1].o", "--json").out)["files"]
+    assert odd["path"].endswith("odd[1].o")
+    both = audit("build/**/lietorch_cpu.o", below / "lietorch_cpu.o", "build/**/lietorch_cpu.o", "--json")
+    assert len({file["path"] for file in json.loads(both.out)["files"]}) == 2  # a relative and an absolute name
+    none = audit("build/temp*/**/*.obj")
+    assert none.code == 2 and "no file has such a name" in none.err
+
+
+@needs_elf
+def test_the_document_is_written_into_a_file_beside_what_is_shown(
+    audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path
+) -> None:
+    named = tmp_path / "new folder" / "Pr\u00fcfung.json"
+    done = audit(pair["cpu"], pair["gpu"], "--out", named)
+    assert done.code == 1 and "functions that may be folded: 1" in done.out
+    assert json.loads(named.read_text(encoding="utf-8"))["collisions"][0]["symbol"] == KERNEL
+    assert read_audit(named).collisions
+    both = audit(pair["cpu"], pair["gpu"], "--out", named, "--json")
+    assert json.loads(both.out) == json.loads(named.read_text(encoding="utf-8"))
+    refused = audit(pair["cpu"], pair["gpu"], "--out", tmp_path)
+    assert refused.code == 2 and "is a folder" in refused.err and not refused.out
+
+
+@needs_elf
+def test_what_is_printed_is_ascii_whatever_the_names(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "\u00e9t\u00e9.o"
+    shutil.copy(pair["cpu"], odd)
+    done = audit(odd, "--json")
+    assert done.out.isascii() and json.loads(done.out)["files"][0]["path"] == str(odd)
 
 
 def test_help_has_examples(audit: Callable[..., Done]) -> None:

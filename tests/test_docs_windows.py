@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from docs_commands import blocks
 from test_repro_script import POWERSHELL, SCRIPT, below, name_of, parsed
 from typer.testing import CliRunner
 
@@ -47,6 +48,15 @@ def test_every_block_is_powershell_or_for_wsl():
             assert programs <= {"python", "py", "reg", "powershell", ".venv\\Scripts\\python"}, programs
         else:
             assert "In WSL" in PAGE.partition(text)[0].rstrip("`\n").splitlines()[-1]
+
+
+@pytest.mark.parametrize("page", ["case-study.md", "tutorial-crash.md"])
+def test_a_block_for_powershell_on_another_page_is_powershell(page):
+    written = [lines for language, _, lines in blocks(ROOT / "docs" / page) if language == "powershell"]
+    assert written
+    for lines in written:
+        text = "\n".join(lines).replace(" -- ", " '--' ")
+        assert not parsed(text.encode()).has_error, text
 
 
 def test_the_script_takes_what_it_is_given():

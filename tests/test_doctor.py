@@ -48,9 +48,12 @@ def checks_of(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="os.environb")
-def test_this_machine_in_one_document_within_seconds():
+def test_this_machine_in_one_document_within_seconds(tmp_path):
     start = time.monotonic()
-    found = checks_of(doctor("--json"))
+    file = tmp_path / "doctor.json"
+    done = doctor("--json", "--out", str(file))
+    found = checks_of(done)
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(done.stdout)
     assert time.monotonic() - start < 45
     assert [name for name in NAMES if name not in found] == []
     assert found["torch"]["state"] == "ok" and found["solver torch"]["state"] == "ok"

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.diagnosis.fatbinaries import FatBinary as FatBinary
+from harness.diagnosis.fatbinaries import fat_binaries
 from harness.errors import ResultError
-from harness.jsonfile import parse
+from harness.jsonfile import as_utf8, parse
 
 AUDIT, PROBE, DOCTOR, SWEEPS = "audit.json", "probe.json", "doctor.json", "sweeps"
 """Where a run folder may hold them."""
@@ -40,13 +42,15 @@ class AuditVerdict:
 
 @dataclass(frozen=True)
 class Audit:
-    """``harness audit --json``. ``architectures`` are words like sm_90, compute_90."""
+    """``harness audit --json``. ``fat_binaries`` are those that have kernels to launch, each content once a file. Of the symbols
+    that its files want of torch, ``undefined_torch`` are those that torch lacks and ``resolved_torch`` those that it has."""
 
     source: str
     files: tuple[str, ...]
     collisions: tuple[Collision, ...]
-    architectures: tuple[str, ...]
+    fat_binaries: tuple[FatBinary, ...]
     undefined_torch: tuple[str, ...]
+    resolved_torch: tuple[str, ...] = ()
     verdicts: tuple[AuditVerdict, ...] = ()
 
     def about(self, check: str, state: str) -> tuple[AuditVerdict, ...]:
@@ -82,10 +86,12 @@ class Rung:
 
     @property
     def words(self) -> str:
-        """The rung as it is quoted."""
-        names = (self.group, self.op, self.dtype, self.device, self.batch, self.layout, self.stream, self.thread)
-        end = f"{self.result} {self.exit_name}".strip()
-        return f"{' '.join(name for name in names if name)}: {end}" + (f": {self.detail}" if self.detail else "")
+        """The rung as it is quoted, as the probe itself writes it: what is as usual goes without saying."""
+        odd = (self.layout, f"{self.stream} stream", f"{self.thread} thread")
+        usual = ("", "contiguous", " stream", "default stream", " thread", "main thread")
+        call = ", ".join([f"{self.group}.{self.op} on {self.device} in {self.dtype}", f"batch {self.batch}",
+                          *(word for word in odd if word not in usual)])  # fmt: skip
+        return f"{call}: {self.result} {self.exit_name}".strip() + (f": {self.detail}" if self.detail else "")
 
 
 @dataclass(frozen=True)
@@ -155,14 +161,15 @@ def read_audit(file: Path) -> Audit:
         where = f"collisions[{i}]"
         symbol, demangled, host, cuda = _words(entry, file, where, "symbol", "demangled", "host_file", "cuda_file")
         collisions.append(Collision(symbol, demangled, host, cuda, f"{file.name}: {where}"))
-    architectures = re.findall(r"\b(?:sm|compute)_\d+[a-z]?\b", str(document.get("architectures", "")))
-    undefined = tuple(_name(entry, "symbol") for entry in _list(document, "undefined_torch", file))
+    wanted = [entry for entry in _list(document, "undefined_torch", file) if isinstance(entry, dict)]
+    undefined = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by") == "")
+    resolved = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by"))
     files = tuple(_name(entry, "path") for entry in _list(document, "files", file))
     verdicts = []
     for i, entry in enumerate(_list(document, "verdicts", file)):
         state, check, what = _words(entry, file, f"verdicts[{i}]", "state", "check", "what")
         verdicts.append(AuditVerdict(check, state, what, f"{file.name}: verdicts[{i}]"))
-    return Audit(file.name, files, tuple(collisions), tuple(dict.fromkeys(architectures)), undefined, tuple(verdicts))
+    return Audit(file.name, files, tuple(collisions), fat_binaries(document), undefined, resolved, tuple(verdicts))
 
 
 def read_probe(file: Path) -> Probe:
@@ -224,7 +231,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ResultError(file, "file", f"has over {_MAX_BYTES >> 20} MiB")
-        document = parse(file.read_bytes())
+        document = parse(as_utf8(file.read_bytes()))
     except OSError as error:
         raise ResultError(file, "file", error.strerror or str(error)) from None
     except ValueError as error:

@@ -27,8 +27,8 @@ from harness.doctor.facts import EXTENSIONS, Facts
 from harness.doctor.later import Later
 from harness.doctor.machine import Machine
 from harness.doctor.privacy import Identity
-from harness.doctor.versions import of_driver_api
 from harness.minidump import local_dumps
+from harness.versions import of_driver_api
 
 Group = Callable[[Facts], Iterable[Check]]
 Progress = Callable[[str, int, int], None]
