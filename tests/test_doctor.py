@@ -78,7 +78,7 @@ def test_a_machine_on_which_everything_is_broken(tmp_path):
     (tmp_path / "lib" / "lietorch_backends.py").write_text("import os; os._exit(0)")
     start = time.monotonic()
     done = doctor(
-        "--timeout", "2", "--json", "--out", "/proc/reports", PATH=str(tmp_path / "bin"), PYTHONPATH=str(tmp_path / "lib"),
+        "--timeout", "2", "--json", "--reports", "/proc/reports", PATH=str(tmp_path / "bin"), PYTHONPATH=str(tmp_path / "lib"),
         CUDA_VISIBLE_DEVICES="\x1b[2J\udcff0", AWS_SECRET_ACCESS_KEY="hunter2", TMPDIR="/no/such", SIM3SOLVE_CACHE="/proc/cache",
         SIM3SOLVE_THREADS="many", LD_LIBRARY_PATH="\udc80:::/stubs", PYTHONINSPECT="1", COLUMNS="many", LINES="-1", TERM="junk",
         USER="hunter3", HOSTNAME="hunter4-host", OMP_NUM_THREADS="0", CXX="", LANG="xx_YY.nothing",
