@@ -44,13 +44,17 @@ class Ending:
 
 @dataclass(frozen=True)
 class State:
-    """``word`` is one of ``TOOL_STATES``; ``reason`` is empty when it is clean. ``findings`` are grouped."""
+    """``word`` is one of ``TOOL_STATES``; ``reason`` is empty when it is clean. ``findings`` are grouped.
+
+    What was watched are the kernels ``launched``, or on the host the solver's libraries that are built for the tool, ``watched``.
+    """
 
     word: str
     reason: str = ""
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     launched: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
 
 
 def decide(

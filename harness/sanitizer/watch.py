@@ -28,6 +28,7 @@ from harness.sanitizer.tools import CHILD, CUDA_TOOLS, HOST_TOOLS, LOG, RECORDS
 from harness.worker_files import FAULTHANDLER, JOURNAL, RESULT, STDERR
 
 _MAX_BYTES = 64 << 20
+_MOST_NAMES = 100
 _ON_CPU = ("reference", "native", "skip")
 KERNELS = {"cuda": "solve|linearize"}
 """Solver -> a regular expression for its own kernels. That torch's, which copy the inputs, were launched proves nothing."""
@@ -130,7 +131,7 @@ def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: 
     ``shared`` is the folder in which the tool left its files when other jobs ran in the same process.
     """
     found = _state(watch, folder, ended, limit_s, shared)
-    about = watch.about() | {"launched": list(found.launched)[:100]}
+    about = watch.about() | _watched(watch, found)
     changed: dict[str, Any] = {
         "tool_state": found.word, "notes": (*outcome.notes, *found.notes), "values": outcome.values | {"watched_by": about},
     }  # fmt: skip
@@ -176,8 +177,18 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
         return state.decide(watch.tool, read, log, child, end, kernels=watch.kernels, shared=shared is not None)
     findings, problem = hostlog.read(left, watch.tool, roots)
     stack = hostlog.python_frames(_read(folder / FAULTHANDLER)) if fatal else []
-    seen = hoststate.Seen(document.get("runtime") is True, _names(document.get("instrumented")), findings, problem, tuple(stack))
+    seen = hoststate.Seen(
+        document.get("runtime") is True, _names(document.get("instrumented")), _names(document.get("unwatched")) or (), findings,
+        problem, tuple(stack),
+    )  # fmt: skip
     return hoststate.decide(watch.tool, seen, child, end)
+
+
+def _watched(watch: Watch, found: state.State) -> dict[str, list[str]]:
+    """What the tool saw run: a report of it says what a clean result is worth."""
+    if watch.tool in HOST_TOOLS:
+        return {"libraries": list(found.watched)[:_MOST_NAMES]}
+    return {"launched": list(found.launched)[:_MOST_NAMES]}
 
 
 def _fatal(folder: Path) -> int | None:
