@@ -37,21 +37,26 @@ def command(
 ) -> None:
     """Name the cause of every distinct bug: how sure that is, the facts it rests on, what would refute it, and the fix.
 
-    A run's own audit.json, probe.json, doctor.json and layout sweeps are read as well. Exit code 1 when there is a failure.
+    A run's own audit.json, audits/*.json, probe.json, doctor.json and layout sweeps are read as well. Exit code 1 when there is a
+    failure.
     """
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
         bugs = bugs_of(run, _with(own, probe, audit, doctor))
-        name = run.id
+        name, planted = run.id, own.planted
     else:
         cases = list(find_cases([folder]))  # raises where there is none
         bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), (), str(folder)
+        planted = False
     if json:
-        sys.stdout.write(dumps({"run": name, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}) + "\n")
+        document = {"run": name, "planted": planted, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}
+        sys.stdout.write(dumps(document) + "\n")
     else:
         for problem in problems:
             console.err.print(f"[yellow]left out:[/] {_shown(problem)}")
+        if planted:
+            console.out.print("[bold]Specimens, planted on purpose: each bug below was put there to be found and named.[/]\n")
         _print(bugs)
     raise typer.Exit(1 if any(bug.failure for bug in bugs) else 0)
 

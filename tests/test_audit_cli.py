@@ -49,17 +49,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @needs_elf
 def test_a_collision_is_exit_code_1_and_named(audit: Callable[..., Done], pair: dict[str, Path]) -> None:
-    done = audit(pair["cpu"], pair["gpu"])
+    done = audit(pair["cpu"], pair["gpu_stand_in"])
     assert done.code == 1, done.err
     assert "void inverse_kernel<float>(float const*, float*, int)" in done.out
     assert "fail" in done.out and "fix: put the CPU templates into an anonymous namespace" in done.out
-    assert str(pair["cpu"]) in done.out and str(pair["gpu"]) in done.out
+    assert str(pair["cpu"]) in done.out and str(pair["gpu_stand_in"]) in done.out
 
 
 @needs_elf
 def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    done = audit(pair["cpu"], pair["gpu"], fat, "--gpu", "sm_120", "--json")
+    done = audit(pair["cpu"], pair["gpu_stand_in"], fat, "--gpu", "sm_120", "--json")
     assert done.code == 1 and done.err == ""
     document = json.loads(done.out)
     assert set(document) == {
@@ -68,7 +68,7 @@ def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tm
     (collision,) = document["collisions"]
     assert collision == {
         "symbol": KERNEL, "demangled": "void inverse_kernel<float>(float const*, float*, int)", "host_file": str(pair["cpu"]),
-        "cuda_file": str(pair["gpu"]), "binding": "weak",
+        "cuda_file": str(pair["gpu_stand_in"]), "binding": "weak",
     }  # fmt: skip
     assert [a["arch"] for a in document["architectures"]] == ["sm_80", "compute_80"]
     assert {v["check"]: v["state"] for v in document["verdicts"]} == {"collisions": "fail", "architectures": "warn", "long": "ok"}
@@ -79,7 +79,7 @@ def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tm
 @needs_elf
 def test_what_is_fine_is_exit_code_0(audit: Callable[..., Done], tmp_path: Path) -> None:
     cured = pair_objects(tmp_path / "cured", cured=True)
-    done = audit(cured["cpu"], cured["gpu"])
+    done = audit(cured["cpu"], cured["gpu_stand_in"])
     assert done.code == 0 and "fail" not in done.out, done.out
 
 
@@ -204,7 +204,7 @@ def test_a_linked_file_without_symbols_is_said_to_prove_nothing(
     audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path
 ) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    library = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], fat, name="stripped.so")
+    library = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], fat, name="stripped.so")
     subprocess.run(["strip", str(library)], check=True)
     done = audit(library)
     assert done.code == 0 and "cannot be seen" in done.out

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cudaerror import CODES
+from harness.diagnosis.engine import RULES
 from harness.errors import SpecimenError
 from harness.outcome import Kind
 from harness.specimens.look import ROOT, looks
@@ -52,6 +53,16 @@ def test_what_must_be_seen_can_be_seen() -> None:
             assert all(hasattr(signal.Signals, name) for name in sight.signal) or not hasattr(signal, "SIGBUS")
             assert not sight.kind or Kind.FINDINGS in sight.outcome
             assert not sight.cuda or Kind.CUDA_ERROR in sight.outcome
+            assert sight.cause in (None, *(rule.cause for rule in RULES)), specimen.name
+
+
+def test_what_is_audited_can_be_built() -> None:
+    audited = {specimen.name: specimen.audit for specimen in TABLE.specimen if specimen.audit is not None}
+    assert audited.keys() == {"cpu-windows-long", "cpu-collision", "collision"}
+    for audit in audited.values():
+        assert (FILE.parent / audit.build[0]).is_file()
+    for gpu in (True, False):
+        assert {look.name for look in looks(TABLE, gpu=gpu) if look.how == "audit"} <= audited.keys()
 
 
 def test_each_specimen_is_looked_for_on_every_system_and_each_way_once() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.errors import ResultError
 from harness.jsonfile import parse
+from harness.run import SPECIMENS
 
-AUDIT, PROBE, DOCTOR, SWEEPS = "audit.json", "probe.json", "doctor.json", "sweeps"
-"""Where a run folder may hold them."""
+AUDIT, AUDITS, PROBE, DOCTOR, SWEEPS = "audit.json", "audits", "probe.json", "doctor.json", "sweeps"
+"""Where a run folder may hold them. ``audits`` is a folder of audits, each of the objects of one link."""
 
 _MAX_BYTES = 64 << 20
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -138,31 +140,36 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Documents:
-    """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's."""
+    """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's.
+
+    ``planted``: the solvers are specimens. That one ends as it must is then no reason not to say why.
+    """
 
     audits: tuple[Audit, ...] = ()
     probe: Probe | None = None
     doctor: Doctor | None = None
     sweeps: tuple[Sweep, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    planted: bool = False
 
 
 def read_audit(file: Path) -> Audit:
     """Raises ``ResultError`` naming file and field, as do the others."""
     document = _read(file)
+    source = f"{AUDITS}/{file.name}" if file.parent.name == AUDITS else file.name
     collisions = []
     for i, entry in enumerate(_list(document, "collisions", file)):
         where = f"collisions[{i}]"
         symbol, demangled, host, cuda = _words(entry, file, where, "symbol", "demangled", "host_file", "cuda_file")
-        collisions.append(Collision(symbol, demangled, host, cuda, f"{file.name}: {where}"))
+        collisions.append(Collision(symbol, demangled, host, cuda, f"{source}: {where}"))
     architectures = re.findall(r"\b(?:sm|compute)_\d+[a-z]?\b", str(document.get("architectures", "")))
     undefined = tuple(_name(entry, "symbol") for entry in _list(document, "undefined_torch", file))
     files = tuple(_name(entry, "path") for entry in _list(document, "files", file))
     verdicts = []
     for i, entry in enumerate(_list(document, "verdicts", file)):
         state, check, what = _words(entry, file, f"verdicts[{i}]", "state", "check", "what")
-        verdicts.append(AuditVerdict(check, state, what, f"{file.name}: verdicts[{i}]"))
-    return Audit(file.name, files, tuple(collisions), tuple(dict.fromkeys(architectures)), undefined, tuple(verdicts))
+        verdicts.append(AuditVerdict(check, state, what, f"{source}: verdicts[{i}]"))
+    return Audit(source, files, tuple(collisions), tuple(dict.fromkeys(architectures)), undefined, tuple(verdicts))
 
 
 def read_probe(file: Path) -> Probe:
@@ -203,21 +210,22 @@ def read_sweep(file: Path) -> Sweep:
 def read_documents(folder: Path, environment: Mapping[str, Any]) -> tuple[Documents, tuple[str, ...]]:
     """What a run folder holds, and one line for each file that cannot be read: a damaged aside must not cost the report."""
     problems: list[str] = []
-    found: dict[str, Any] = {}
-    for name, read in ((AUDIT, read_audit), (PROBE, read_probe), (DOCTOR, read_doctor)):
-        if (folder / name).is_file():
+
+    def read_all(read: Callable[[Path], _Read], *files: Path) -> tuple[_Read, ...]:
+        found = []
+        for file in files:
             try:
-                found[name] = read(folder / name)
+                found += [read(file)] if file.is_file() else []
             except ResultError as error:
                 problems.append(str(error))
-    sweeps = []
-    for file in sorted((folder / SWEEPS).glob("*.json")):
-        try:
-            sweeps.append(read_sweep(file))
-        except ResultError as error:
-            problems.append(str(error))
-    audits = (found[AUDIT],) if AUDIT in found else ()
-    return Documents(audits, found.get(PROBE), found.get(DOCTOR), tuple(sweeps), environment), tuple(problems)
+        return tuple(found)
+
+    audits = read_all(read_audit, folder / AUDIT, *sorted((folder / AUDITS).glob("*.json")))
+    probe, doctor = read_all(read_probe, folder / PROBE), read_all(read_doctor, folder / DOCTOR)
+    sweeps = read_all(read_sweep, *sorted((folder / SWEEPS).glob("*.json")))
+    planted = read_all(lambda file: _read(file).get("planted") is True, folder / SPECIMENS)
+    found = Documents(audits, next(iter(probe), None), next(iter(doctor), None), sweeps, environment, planted == (True,))
+    return found, tuple(problems)
 
 
 def _read(file: Path) -> dict[str, Any]:

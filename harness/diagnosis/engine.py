@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from harness.diagnosis import rules_cuda, rules_exits, rules_findings, rules_maths, rules_memory, rules_packages, rules_tools
+from harness.diagnosis import (
+    rules_cuda,
+    rules_exits,
+    rules_findings,
+    rules_maths,
+    rules_memory,
+    rules_packages,
+    rules_quoted,
+    rules_tools,
+)
 from harness.diagnosis.evidence import Evidence, fact
 from harness.diagnosis.rule import NOT_KNOWN, SIDES, UNKNOWN, Match, Rule
 from harness.outcome import Diagnosis, Fact, Kind
@@ -13,8 +22,8 @@ RULES: tuple[Rule, ...] = (
     # the collision before everything that it looks like,
     *rules_memory.RULES,
     # an empty launch before the error that it ends in, a finding before the error that follows from it,
-    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES, *rules_maths.RULES,
-    *rules_tools.RULES, *rules_exits.RULES,
+    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES,
+    *rules_quoted.RULES, *rules_maths.RULES,    *rules_tools.RULES, *rules_exits.RULES,
     # and what only names the symptom last.
     *rules_cuda.LAST, *rules_findings.LAST, *rules_memory.LAST, *rules_maths.LAST, *rules_tools.LAST, *rules_exits.LAST,
 )  # fmt: skip
@@ -35,13 +44,16 @@ def diagnose(e: Evidence) -> Diagnosis | None:
 
 
 def is_wrong(e: Evidence) -> bool:
-    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted."""
+    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted.
+
+    One that a specimen must show is not.
+    """
     o = e.outcome
     if o.findings or (o.parity or {}).get("trace_cause"):
         return True
     if o.tool != "none" and o.tool_state not in (None, "clean"):
         return True
-    if o.expected is not None:
+    if o.expected is not None and not e.documents.planted:
         return not o.expected
     return o.kind not in (Kind.OK, Kind.SOLVER_STATUS) or e.off
 

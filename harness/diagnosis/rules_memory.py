@@ -20,6 +20,8 @@ _CTYPES = re.compile(r"access violation (reading|writing) 0x[0-9A-Fa-f]+")
 _COMMON_NAMES = ("forward", "apply_op", "solve", "call", "__call__", "run", "<lambda>", "<module>")
 _TRACKERS_OPS = ("inv", "mul", "act", "retr")
 """What the tracker's solve calls, on tensors that are on the GPU."""
+_WRITTEN_OUT = {"inv": "inverse", "mul": "compose"}
+"""How a function may be named after an operation."""
 _ACCESS_NAMES = ("SIGSEGV", "STATUS_ACCESS_VIOLATION")
 
 
@@ -181,7 +183,7 @@ def _died_in_the_solve(e: Evidence) -> bool:
 
 def _is_about(collision: Collision, e: Evidence) -> bool:
     """Whether the symbol is named after the operation, or after a function at the top of the stack."""
-    names = {e.op, *(frame.function for frame in e.frames[:1])} - {None, *_COMMON_NAMES}
+    names = {e.op, _WRITTEN_OUT.get(e.op or ""), *(frame.function for frame in e.frames[:1])} - {None, *_COMMON_NAMES}
     symbol = f"{collision.demangled} {collision.symbol}"
     return any(re.search(rf"(?<![a-z]){re.escape(str(name))}(?![a-z0-9])", symbol) for name in names)
 
