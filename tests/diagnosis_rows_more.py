@@ -187,8 +187,8 @@ def maths() -> list[Row]:
 
 
 def tools() -> list[Row]:
-    def under(state: str, **more: object) -> Evidence:
-        return evidence(outcome(Kind.INCONCLUSIVE, tool="memcheck", tool_state=state, reason="not clean", expected=None, **more))
+    def under(state: str, tool: str = "memcheck", **more: object) -> Evidence:
+        return evidence(outcome(Kind.INCONCLUSIVE, tool=tool, tool_state=state, reason="not clean", expected=None, **more))
 
     wddm = {"stderr": "========= Error: Failed to initialize WDDM debugger interface"}
     slow = outcome(Kind.TIMEOUT, tool="memcheck", tool_state="timed out", limit_s=20.0)
@@ -199,6 +199,7 @@ def tools() -> list[Row]:
         Row("tool-never-attached", "unknown", "Unknown",
             under("never attached", stderr="========= Target application terminated before first instrumented API call"),
                 under("unsupported")),
+        Row("no-library-for-the-tool", "proven", "Environment", under("never attached", "asan"), under("never attached")),
         Row("tool-saw-no-kernel", "unknown", "Unknown", under("kernel not launched"), evidence(clean())),
         Row("tool-failed", "unknown", "Unknown", under("tool failed"), under("never attached")),
         Row("tool-timed-out", "likely", "Environment", evidence(slow, outcome(Kind.OK)), evidence(slow)),

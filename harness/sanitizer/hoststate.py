@@ -24,10 +24,10 @@ class Seen:
 
     runtime: bool
     instrumented: tuple[str, ...] | None
-    unwatched: tuple[str, ...]
     findings: tuple[Finding, ...]
     problem: str | None = None
     stack: tuple[dict[str, Any], ...] = ()
+    unwatched: tuple[str, ...] = ()
 
 
 def decide(tool: str, seen: Seen, child: Child, end: Ending) -> State:

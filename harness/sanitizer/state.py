@@ -4,7 +4,9 @@ Clean needs all of: the summary line, counting no more than what is known to be 
 child's own result; and word that the kernels in question were launched. Whatever is missing takes the state away from clean.
 
 Word of a launch comes from the tool itself, where its version writes one record per launch (2026.4 does, 2025.3 does not), else
-from the child, which saw itself launch (``harness.sanitizer.inside``). Where the kernels in question are named, only those count.
+from the child, which saw itself launch (``harness.sanitizer.inside``). Of the tool's list those count that the solver made, by the
+stack of each. One whose stack does not tell counts unless the child says that it launched nothing; as a launch of the kernels in
+question it counts whatever the child says. Where these are named, only those count.
 """
 
 from __future__ import annotations
@@ -75,7 +77,10 @@ def decide(
 
 def _launched(records: Records, child: Child, kernels: str | None, shared: bool) -> tuple[str, ...] | None:
     """The kernels in question that were launched, from the tool or the child; None when neither can tell."""
-    names = tuple(dict.fromkeys(records.launched)) if records.launches and not shared else child.launched
+    names = child.launched
+    if records.launches and not shared:
+        unplaced = records.unplaced if kernels is not None or child.launched != () else ()
+        names = tuple(dict.fromkeys((*records.launched, *unplaced)))
     if names is None or kernels is None:
         return names
     return tuple(name for name in names if re.search(kernels, name))
@@ -150,8 +155,14 @@ def _never_attached(tool: str, child: Child, log: Log) -> str:
 
 
 def _not_launched(tool: str, records: Records, child: Child) -> str:
-    others = ", ".join(dict.fromkeys((*records.filtered, *(records.launched if records.launches else child.launched or ()))))
-    return f"none of the kernels that {tool} was to watch was launched" + (f", only: {others[:200]}" if others else "")
+    seen = (*records.launched, *records.own) if records.launches else child.launched or ()
+    others = ", ".join(dict.fromkeys((*records.filtered, *seen)))
+    only = f", only: {others[:200]}" if others else ""
+    unplaced = dict.fromkeys(records.unplaced)
+    doubt = (
+        f"; nothing says that the solve launched {', '.join(unplaced)[:200]}: name your kernels by --kernels" if unplaced else ""
+    )
+    return f"none of the kernels that {tool} was to watch was launched{only}{doubt}"
 
 
 def _said(failures: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from harness import exitcode
 from harness.outcome import EXACT, POOL, Kind, Outcome
 from harness.process import Ended
 from harness.registry import BUILTIN, SolverSpec
-from harness.sanitizer import command, hostlog, hoststate, hosttools, locate, records, state, text
+from harness.sanitizer import command, hostlog, hoststate, hosttools, launches, locate, records, state, text
 from harness.sanitizer.locate import ComputeSanitizer
 from harness.sanitizer.tools import CHILD, CUDA_TOOLS, HOST_TOOLS, LOG, RECORDS
 from harness.worker_files import FAULTHANDLER, JOURNAL, RESULT, STDERR
@@ -30,8 +30,6 @@ from harness.worker_files import FAULTHANDLER, JOURNAL, RESULT, STDERR
 _MAX_BYTES = 64 << 20
 _MOST_NAMES = 100
 _ON_CPU = ("reference", "native", "skip")
-KERNELS = {"cuda": "solve|linearize"}
-"""Solver -> a regular expression for its own kernels. That torch's, which copy the inputs, were launched proves nothing."""
 _FATAL = re.compile(r"^(?:Fatal Python error: |Windows fatal exception: )([^\n]{1,80})", re.MULTILINE)
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV", "Bus error": "SIGBUS", "Aborted": "SIGABRT", "Illegal instruction": "SIGILL",
@@ -52,7 +50,10 @@ def default_memory(tool: str) -> str:
 
 @dataclass(frozen=True)
 class Watch:
-    """What a child is started under. ``by`` is the tool's name and version, ``kernels`` the kernels in question."""
+    """What a child is started under. ``by`` is the tool's name and version.
+
+    ``kernels`` is a regular expression for the kernels in question: no other is instrumented, and one of them must be launched.
+    """
 
     tool: str
     by: ComputeSanitizer | hosttools.HostTool
@@ -80,8 +81,8 @@ class Watch:
         return {"name": self.tool, "version": self.by.compiler, "source": str(self.by.runtime)}
 
 
-def prepare(tool: str, solver: SolverSpec, device: str) -> Watch:
-    """What to start a child of this solver under. Raises ``ToolUnavailable``."""
+def prepare(tool: str, solver: SolverSpec, device: str, kernels: str | None = None) -> Watch:
+    """What to start a child of this solver under; ``kernels`` are those in question. Raises ``ToolUnavailable``."""
     sources = Path(solver.argument) if solver.is_of_revision and solver.argument else None
     if tool in HOST_TOOLS:
         if solver.base in BUILTIN and solver.base != "native":
@@ -99,7 +100,7 @@ def prepare(tool: str, solver: SolverSpec, device: str) -> Watch:
     if not has_gpu():
         raise ToolUnavailable(f"{tool} watches kernels on an NVIDIA GPU, and this machine shows none")
     try:
-        return Watch(tool, locate.find(), KERNELS.get(solver.base), sources)
+        return Watch(tool, locate.find(), kernels or launches.KERNELS.get(solver.base), sources)
     except locate.SanitizerMissing as error:
         raise ToolUnavailable(str(error)) from error
 
@@ -178,8 +179,8 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
     findings, problem = hostlog.read(left, watch.tool, roots)
     stack = hostlog.python_frames(_read(folder / FAULTHANDLER)) if fatal else []
     seen = hoststate.Seen(
-        document.get("runtime") is True, _names(document.get("instrumented")), _names(document.get("unwatched")) or (), findings,
-        problem, tuple(stack),
+        document.get("runtime") is True, _names(document.get("instrumented")), findings, problem, tuple(stack),
+        _names(document.get("unwatched")) or (),
     )  # fmt: skip
     return hoststate.decide(watch.tool, seen, child, end)
 
