@@ -19,7 +19,7 @@ from harness.outcome import TOOL_STATES
 from harness.sanitizer.command import ERROR_EXIT
 from harness.sanitizer.finding import Finding, group
 from harness.sanitizer.records import Records
-from harness.sanitizer.text import APPLICATION, Log
+from harness.sanitizer.text import APPLICATION, BAD_END, Log
 
 CLEAN, FINDINGS, NEVER_ATTACHED, TIMED_OUT, TOOL_FAILED, UNSUPPORTED, NOT_LAUNCHED = TOOL_STATES
 _DEBUGGER = "Failed to initialize WDDM debugger interface"
@@ -94,6 +94,9 @@ def _notes(tool: str, records: Records, log: Log) -> tuple[str, ...]:
         notes.append(f"{tool} found {missing} more faults and did not write them: over the limit of records")
     if records.problem:
         notes.append(f"{tool}: {records.problem}")
+    said = _without(_without(log.failures, APPLICATION), BAD_END)
+    if said:
+        notes.append(f"{tool} says: {'; '.join(said)}")
     if records.echoes:
         notes.append(f"{records.echoes} later CUDA calls failed because of it, and are not listed")
     return tuple(notes)
