@@ -40,6 +40,24 @@ _OF_TOOL = {
     "synccheck": {"missing-barrier-init-is-fatal": "yes"},
 }  # fmt: skip
 _FLAGS = ("ignore-getprocaddress-notfound", "save-session-details", "dump-kernel-launches")
+_OFF = "a flag, off unless it is given: "
+UNSET = {
+    "help": "asks", "version": "asks", "read": "reads records instead of watching",
+    "check-cache-control": f"{_OFF}what it checks is no fault in memory", "check-optix": f"{_OFF}no solver uses OptiX",
+    "check-optix-leaks": f"{_OFF}no solver uses OptiX", "detect-missing-module-unload": f"{_OFF}of no use with CUDA's runtime",
+    "track-unused-memory": f"{_OFF}memory that is not used is no fault",
+    "unused-shared-memory-report-limit": "belongs to track-unused-memory",
+    "force-blocking-launches": f"{_OFF}it would hide what a missing wait does",
+    "generate-coredump": f"{_OFF}it stops at the first fault",
+    "coredump-name": "belongs to generate-coredump", "kill": f"{_OFF}the harness ends what it started",
+    "print-session-details": f"{_OFF}they stand in the records", "quiet": f"{_OFF}the footer is needed",
+    "support-32bit": f"{_OFF}there are no 32-bit children", "suppressions": "nothing is suppressed",
+    "injection-path": "the tool's own", "injection-path32": "the tool's own", "preload-library": "none is needed",
+    "kernel-name-exclude": "kernels are chosen by kernel-name", "nvtx-include": "kernels are chosen by kernel-name",
+    "nvtx-exclude": "kernels are chosen by kernel-name", "racecheck-filter-cluster-id": "all clusters are watched",
+    "target-processes-filter": "all processes are watched",
+}  # fmt: skip
+"""What is left at its default on purpose, of the options of every version that was seen, and why. All others are set."""
 
 
 def argv(found: ComputeSanitizer, tool: str, folder: Path, *, kernels: str | None = None, more: tuple[str, ...] = ()) -> list[str]:
