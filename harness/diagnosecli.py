@@ -11,6 +11,7 @@ import typer
 
 from harness import console
 from harness.casefile import find_cases
+from harness.diagnosis.blocking import VARIABLE, read_blocking
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
 from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
@@ -25,6 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Probe = Annotated[Path | None, typer.Option(help="What harness probe --json printed.")]
 Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --json printed. Repeatable.")]
 Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --json printed.")]
+Blocking = Annotated[
+    Path | None, typer.Option(help=f"What harness replay --json printed of the same with {VARIABLE}=1 in its environment.")
+]
 _SHOWN_PLACES = 3
 
 
@@ -33,21 +37,22 @@ def command(
     probe: Probe = None,
     audit: Audit = None,
     doctor: Doctor = None,
+    blocking: Blocking = None,
     json: Json = False,
 ) -> None:
     """Name the cause of every distinct bug: how sure that is, the facts it rests on, what would refute it, and the fix.
 
-    A run's own audit.json, audits/*.json, probe.json, doctor.json and layout sweeps are read as well. Exit code 1 when there is a
-    failure.
+    A run's own audit.json, audits/*.json, probe.json, doctor.json, blocking.json and layout sweeps are read as well. Exit code 1
+    when there is a failure.
     """
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
-        bugs = bugs_of(run, _with(own, probe, audit, doctor))
+        bugs = bugs_of(run, _with(own, probe, audit, doctor, blocking))
         name, planted = run.id, own.planted
     else:
         cases = list(find_cases([folder]))  # raises where there is none
-        bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), (), str(folder)
+        bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor, blocking)), (), str(folder)
         planted = False
     if json:
         document = {"run": name, "planted": planted, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}
@@ -61,7 +66,9 @@ def command(
     raise typer.Exit(1 if any(bug.failure for bug in bugs) else 0)
 
 
-def _with(own: Documents, probe: Path | None, audit: list[Path] | None, doctor: Path | None) -> Documents:
+def _with(
+    own: Documents, probe: Path | None, audit: list[Path] | None, doctor: Path | None, blocking: Path | None
+) -> Documents:  # fmt: skip
     """What was given on the command line takes the place of what the run's folder holds."""
     given: dict[str, Any] = {}
     if probe is not None:
@@ -70,6 +77,8 @@ def _with(own: Documents, probe: Path | None, audit: list[Path] | None, doctor: 
         given["audits"] = tuple(read_audit(file) for file in audit)
     if doctor is not None:
         given["doctor"] = read_doctor(doctor)
+    if blocking is not None:
+        given["blocking"] = read_blocking(blocking)
     return dataclasses.replace(own, **given)
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.diagnosis.blocking import BLOCKING, read_blocking
 from harness.errors import ResultError
 from harness.jsonfile import parse
+from harness.outcome import Outcome
 from harness.run import SPECIMENS
 
 AUDIT, AUDITS, PROBE, DOCTOR, SWEEPS = "audit.json", "audits", "probe.json", "doctor.json", "sweeps"
@@ -142,7 +144,8 @@ class Sweep:
 class Documents:
     """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's.
 
-    ``planted``: the solvers are specimens. That one ends as it must is then no reason not to say why.
+    ``blocking`` are the outcomes of the same with every launch waited for. ``planted``: the solvers are specimens. That one ends
+    as it must is then no reason not to say why.
     """
 
     audits: tuple[Audit, ...] = ()
@@ -150,6 +153,7 @@ class Documents:
     doctor: Doctor | None = None
     sweeps: tuple[Sweep, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    blocking: tuple[Outcome, ...] = ()
     planted: bool = False
 
 
@@ -223,9 +227,10 @@ def read_documents(folder: Path, environment: Mapping[str, Any]) -> tuple[Docume
     audits = read_all(read_audit, folder / AUDIT, *sorted((folder / AUDITS).glob("*.json")))
     probe, doctor = read_all(read_probe, folder / PROBE), read_all(read_doctor, folder / DOCTOR)
     sweeps = read_all(read_sweep, *sorted((folder / SWEEPS).glob("*.json")))
+    blocking = read_all(read_blocking, folder / BLOCKING)
     planted = read_all(lambda file: _read(file).get("planted") is True, folder / SPECIMENS)
-    found = Documents(audits, next(iter(probe), None), next(iter(doctor), None), sweeps, environment, planted == (True,))
-    return found, tuple(problems)
+    one = (next(iter(probe), None), next(iter(doctor), None))
+    return Documents(audits, *one, sweeps, environment, next(iter(blocking), ()), planted == (True,)), tuple(problems)
 
 
 def _read(file: Path) -> dict[str, Any]:

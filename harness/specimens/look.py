@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import registry
 from harness.casefile import read_document
+from harness.diagnosis.blocking import BLOCKING, is_blocking
 from harness.diagnosis.documents import AUDITS
 from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.isolation import Limits, Task
@@ -124,22 +125,45 @@ def run(
         tool, memory = split_how(look.how)
         task = Task(case, document, _solver(look.subject), tool, memory=memory)
         groups.setdefault((tuple(sorted(look.environment.items())), _limits(look.subject)), []).append((i, task))
-    runs: list[Run] = []
+    ran: list[_Ran] = []
     for (environment, limits), members in groups.items():
         tasks = list({task.key: task for _, task in members}.values())
         request = Request((case,), (), limits=limits, jobs=jobs, out=out, command=command, resume=False)
         with _in_environment(dict(environment)):
             done = replay(request, progress, tasks)
-        rows |= _judge(done, {i: (wanted[i], task) for i, task in members}, audits)
-        names = {wanted[i].name for i, _ in members}
+        ran.append(_Ran(done, is_blocking(dict(environment)), {i: (wanted[i], task) for i, task in members}))
+    for each in ran:
+        each.lay_beside(audits, [other for other in ran if other.blocking and other.names & each.names])
+        rows |= _judge(each)
         own = [
             rows[i].to_json()
             for i in sorted(rows)
-            if i in dict(members) or (wanted[i].how == AUDIT_HOW and wanted[i].name in names)
+            if i in each.members or (wanted[i].how == AUDIT_HOW and wanted[i].name in each.names)
         ]
-        write_json(done.folder / SPECIMENS, {"planted": True, "rows": own})
-        runs.append(read_run(done.folder))
-    return Found(tuple(rows[i] for i in range(len(wanted))), tuple(runs))
+        write_json(each.run.folder / SPECIMENS, {"planted": True, "rows": own})
+    return Found(tuple(rows[i] for i in range(len(wanted))), tuple(read_run(each.run.folder) for each in ran))
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """One run of what shares limits and environment; ``members`` by their place among all that is looked at."""
+
+    run: Run
+    blocking: bool
+    members: Mapping[int, tuple[Look, Task]]
+
+    @property
+    def names(self) -> set[str]:
+        return {look.name for look, _ in self.members.values()}
+
+    def lay_beside(self, audits: Mapping[str, objects.Audited], waited: Sequence[_Ran]) -> None:
+        """What a diagnosis finds in the run's folder: audits, and the run in which the same waited for every launch."""
+        for name in self.names & audits.keys():
+            if audits[name].document is not None:
+                (self.run.folder / AUDITS).mkdir(exist_ok=True)
+                write_json(self.run.folder / AUDITS / f"{name}.json", audits[name].document)
+        if waited and not self.blocking:
+            write_json(self.run.folder / BLOCKING, waited[0].run.to_json())
 
 
 @dataclass(frozen=True)
@@ -154,19 +178,13 @@ class Found:
         return any(row.state is False for row in self.rows)
 
 
-def _judge(done: Run, members: Mapping[int, tuple[Look, Task]], audits: Mapping[str, objects.Audited]) -> dict[int, Row]:
-    """Rows, and the outcomes written again: as expected is what the specimen must show, not what its case expects.
-
-    The audits are laid beside them, where a diagnosis finds them.
-    """
-    for name in {look.name for look, _ in members.values()}:
-        if name in audits and audits[name].document is not None:
-            (done.folder / AUDITS).mkdir(exist_ok=True)
-            write_json(done.folder / AUDITS / f"{name}.json", audits[name].document)
+def _judge(ran: _Ran) -> dict[int, Row]:
+    """Rows, and the outcomes written again: as expected is what the specimen must show, not what its case expects."""
+    done = ran.run
     documents = dataclasses.replace(documents_of(done)[0], planted=True)
     outcomes = {outcome.key: outcome for outcome in diagnosed_run(done, documents).outcomes}
     rows = {}
-    for i, (look, task) in members.items():
+    for i, (look, task) in ran.members.items():
         outcome = outcomes[task.key]
         state = look.is_found(outcome)
         rows[i] = _row(look, outcome, state)
