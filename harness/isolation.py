@@ -91,6 +91,12 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     watched = watch_for(task, limits)
     if isinstance(watched, Outcome):
         return watched
+    outcome = _run(task, limits, folder, launcher, watched)
+    again = watch.without_a_list(watched, outcome) if watched is not None else None
+    return outcome if again is None else _run(task, limits, folder, launcher, again)
+
+
+def _run(task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None) -> Outcome:
     write_job(task, limits, folder)
     ended = start(task, limits, folder, launcher, watched, name=task.name, limit_s=limits.timeout_s)
     of_child = watch.child_end(watched, folder, ended) if watched is not None else ended

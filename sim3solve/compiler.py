@@ -105,6 +105,11 @@ def shared_library(source: str, *, extra_flags: tuple[str, ...] = ()) -> Path:
     raise failure
 
 
+def temporary_in(folder: Path) -> dict[str, str]:
+    """This process's environment, with a compiler's temporary files in ``folder``: one that is killed leaves them behind."""
+    return os.environ | dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(folder))
+
+
 class CompileFailed(build.BuildError):
     """The compiler ran and made no library."""
 
@@ -122,7 +127,7 @@ class _Job:
         try:
             done = subprocess.run(
                 argv, cwd=library.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                timeout=_COMPILE_LIMIT_S,
+                timeout=_COMPILE_LIMIT_S, env=temporary_in(library.parent),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise CompileFailed(f"{shlex.join(argv)}: still running after {_COMPILE_LIMIT_S:g} s") from None

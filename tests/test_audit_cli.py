@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from audit_specimens import KERNEL, assembled, compiled, fat_binary, linked, needs_elf, needs_mingw, pair_objects, with_fat_binary
 
-from harness import cli
+from harness import auditcli, cli
 from harness.audit.isolated import audit_files
 from harness.errors import AuditError
 
@@ -74,6 +74,40 @@ def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tm
     assert {v["check"]: v["state"] for v in document["verdicts"]} == {"collisions": "fail", "architectures": "warn", "long": "ok"}
     assert all(v["fix"] for v in document["verdicts"] if v["state"] != "ok")
     assert [f["cuda"] for f in document["files"]] == [False, True, True]
+
+
+@needs_elf
+def test_the_kernels_of_each_image_are_named(audit: Callable[..., Done], tmp_path: Path) -> None:
+    fat = with_fat_binary(tmp_path, fat_binary())
+    done = audit(fat)
+    assert " ".join(done.out.split()).count("2: void inverse_kernel<float>, plain") >= 1
+    images = audit_files([fat])["architectures"]
+    named = ["void inverse_kernel<float>(float const*, float*, int)", "plain"]
+    assert [(image["kernels"], image["kernel_names"]) for image in images] == [(2, named)] * len(images)
+
+
+def test_of_many_kernels_the_first_are_named() -> None:
+    image = {"kernel_names": [f"k{i}(int)" for i in range(7)], "kernels": 7, "reason": None}
+    assert auditcli._kernels(image) == "7: k0, k1, k2, k3, k4, and 2 more"
+    assert auditcli._kernels({"kernel_names": None, "kernels": None, "reason": "compressed"}) == "compressed"
+    assert (
+        auditcli._kernels({"kernel_names": ["(anonymous namespace)::k(int)"], "kernels": 1}) == "1: (anonymous namespace)::k(int)"
+    )
+    assert auditcli._kernels({"kernel_names": [], "kernels": 0}) == "0"
+
+
+@needs_elf
+def test_a_torch_that_no_file_asks_for_is_said(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
+    torch = tmp_path / "torch" / "lib"
+    torch.mkdir(parents=True)
+    (torch / "libc10.so").touch()  # which is looked for, and not looked into
+    done = audit(pair["cpu"], "--torch", torch)
+    assert "nothing was looked up in the torch of --torch: no file wants a symbol of it" in " ".join(done.out.split())
+    assert "--torch" not in audit(pair["cpu"]).out
+    wrong = audit(pair["cpu"], "--torch", tmp_path)
+    assert wrong.code == 0  # torch/lib in it
+    nowhere = audit(pair["cpu"], "--torch", tmp_path / "nowhere")
+    assert nowhere.code == 2 and "no libc10 and libtorch in it" in " ".join(nowhere.err.split())
 
 
 @needs_elf

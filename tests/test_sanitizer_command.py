@@ -106,6 +106,12 @@ def test_an_option_that_the_version_does_not_know_is_left_out(version: str, tool
     assert names == {"--tool", "--xml", "--save", "--log-file"} | ({"--padding"} if tool == "memcheck" else set())
 
 
+@EACH
+def test_launches_are_listed_unless_they_would_fill_the_records(version: str, tool: str) -> None:
+    chosen = given(version, tool, list_launches=False)
+    assert "dump-kernel-launches" not in chosen and chosen["print-level"] == "warn"
+
+
 def test_two_jobs_have_ports_of_their_own() -> None:
     ports = {given(NEW, "memcheck", Path(f"/jobs/{i}"))["port"] for i in range(40)}
     assert len(ports) > 30 and all(1024 < int(port or 0) < 65536 - 16 for port in ports)

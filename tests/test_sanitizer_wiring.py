@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import sanitizer_recordings as recordings
-from test_sanitizer_complaints import DEVICE, WDDM
 
 from harness import cli as harness_cli
 from harness.casefile import read_document
@@ -159,22 +157,6 @@ def test_what_the_child_says_itself_is_kept(fake, run):
     outcome = run("memcheck")
     assert (outcome.kind, outcome.tool_state) == (Kind.CUDA_ERROR, "tool failed")
     assert "counts 519 records" in outcome.notes[-1]
-
-
-@pytest.mark.parametrize(("line", "kind", "state", "says"), [
-    (DEVICE, Kind.UNAVAILABLE, "unsupported", "memcheck does not support this device: Error: Device not supported"),
-    (WDDM, Kind.INCONCLUSIVE, "tool failed", "WDDM debugger interface; see docs/sanitizers.md for the setting it needs"),
-])  # fmt: skip
-def test_what_could_not_be_recorded(fake, run, monkeypatch, tmp_path, line, kind, state, says):
-    """The sentence of the tool's program in a recording of a healthy run."""
-    recorded = recordings.folder(NEW)
-    shutil.copytree(recorded / "memcheck-solver-cuda", tmp_path / "stand-in" / "run")
-    shutil.copyfile(recorded / "about.json", tmp_path / "stand-in" / "about.json")
-    said = tmp_path / "stand-in" / "run" / "sanitizer.txt"
-    said.write_text(said.read_text().replace("\n", f"\n========= {line}\n", 1))
-    monkeypatch.setenv("FAKE_RECORDING", str(tmp_path / "stand-in" / "run"))
-    outcome = run("memcheck")
-    assert (outcome.kind, outcome.tool_state) == (kind, state) and says in outcome.reason
 
 
 def test_a_run_at_its_limit(fake, run):

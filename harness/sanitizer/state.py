@@ -49,6 +49,7 @@ class State:
     """``word`` is one of ``TOOL_STATES``; ``reason`` is empty when it is clean. ``findings`` are grouped.
 
     What was watched are the kernels ``launched``, or on the host the solver's libraries that are built for the tool, ``watched``.
+    ``crowded``: launches filled the record file before any fault, so nobody knows whether there was one.
     """
 
     word: str
@@ -57,6 +58,7 @@ class State:
     notes: tuple[str, ...] = ()
     launched: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    crowded: bool = False
 
 
 def decide(
@@ -72,7 +74,9 @@ def decide(
         reason = f"{tool} found {len(findings)} fault{'' if len(findings) == 1 else 's'}"
         return State(FINDINGS, reason, findings, _notes(tool, records, log), launched or ())
     word, problem = _problem(tool, records, log, child, end, launched)
-    return State(word, problem, launched=launched or ())
+    crowded = word == TOOL_FAILED and bool(launched) and log.missing > 0 and records.launches > 0
+    crowded = crowded and child.finished and not log.failures
+    return State(word, problem, launched=launched or (), crowded=crowded)
 
 
 def _launched(records: Records, child: Child, kernels: str | None, shared: bool) -> tuple[str, ...] | None:

@@ -59,10 +59,12 @@ class Watch:
     by: ComputeSanitizer | hosttools.HostTool
     kernels: str | None = None
     sources: Path | None = None  # where its source lines are to be looked up first
+    launched: tuple[str, ...] | None = None  # known from a run whose launches filled its records: this one lists none
 
     def argv(self, folder: Path, child: list[str]) -> list[str]:
         if isinstance(self.by, ComputeSanitizer):
-            return [*command.argv(self.by, self.tool, folder.resolve(), kernels=self.kernels), *child]
+            lists = self.launched is None
+            return [*command.argv(self.by, self.tool, folder.resolve(), kernels=self.kernels, list_launches=lists), *child]
         return child
 
     def environment(self, folder: Path) -> dict[str, str]:
@@ -105,6 +107,12 @@ def prepare(tool: str, solver: SolverSpec, device: str, kernels: str | None = No
         raise ToolUnavailable(str(error)) from error
 
 
+def without_a_list(watch: Watch, outcome: Outcome) -> Watch | None:
+    """What to run the same again under, where its launches filled the record file; None for every other outcome."""
+    by = outcome.values.get("watched_by", {})
+    return dataclasses.replace(watch, launched=tuple(by["launched"])) if by.get("crowded") is True else None
+
+
 def has_gpu() -> bool:
     """Whether the system shows an NVIDIA GPU. Asks no driver: one that is broken is for the child to meet."""
     if sys.platform == "win32":
@@ -133,8 +141,9 @@ def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: 
     """
     found = _state(watch, folder, ended, limit_s, shared)
     about = watch.about() | _watched(watch, found)
+    again = () if watch.launched is None else (f"run twice under {watch.tool}: the first time its launches filled the records",)
     changed: dict[str, Any] = {
-        "tool_state": found.word, "notes": (*outcome.notes, *found.notes), "values": outcome.values | {"watched_by": about},
+        "tool_state": found.word, "notes": (*outcome.notes, *again, *found.notes), "values": outcome.values | {"watched_by": about},
     }  # fmt: skip
     if found.word == state.FINDINGS:
         died_of = hostlog.deadly_signal(found.findings[-1]) if watch.tool in HOST_TOOLS else None
@@ -170,6 +179,8 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
         started=(folder / JOURNAL).exists(), finished=(folder / RESULT).exists(), launched=_names(document.get("launched")),
         died_of=fatal[1] if fatal and _fatal(folder) is not None else None,
     )  # fmt: skip
+    if watch.launched is not None:
+        child = dataclasses.replace(child, launched=watch.launched)
     end = state.Ending(ended.code, ended.timed_out, limit_s)
     roots = (Path.cwd(),) if watch.sources is None else (watch.sources, Path.cwd())
     if isinstance(watch.by, ComputeSanitizer):
@@ -185,11 +196,11 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
     return hoststate.decide(watch.tool, seen, child, end)
 
 
-def _watched(watch: Watch, found: state.State) -> dict[str, list[str]]:
+def _watched(watch: Watch, found: state.State) -> dict[str, Any]:
     """What the tool saw run: a report of it says what a clean result is worth."""
     if watch.tool in HOST_TOOLS:
         return {"libraries": list(found.watched)[:_MOST_NAMES]}
-    return {"launched": list(found.launched)[:_MOST_NAMES]}
+    return {"launched": list(found.launched)[:_MOST_NAMES]} | ({"crowded": True} if found.crowded else {})
 
 
 def _fatal(folder: Path) -> int | None:

@@ -39,19 +39,19 @@ class Pair:
         """Compile and link. Raises ``build.BuildError``."""
         objects = [str(each) for each in self.objects(library.parent)]
         if self.style == "msvc":
-            _run([*self.command, "/nologo", "/LD", *objects, f"/Fe:{library}"])
+            _run([*self.command, "/nologo", "/LD", *objects, f"/Fe:{library}"], library.parent)
         else:
-            _run([*self.command, "-shared", *objects, "-o", str(library)])
+            _run([*self.command, "-shared", *objects, "-o", str(library)], library.parent)
 
     def object(self, source: Path, folder: Path) -> Path:
         """Compile one source. Raises ``build.BuildError`` with what the compiler said."""
         made = folder / (source.stem + self.suffix)
         if self.style == "msvc":
             cure = ("/DANONYMOUS_NAMESPACE",) if self.cured else ()
-            _run([*self.command, *_MSVC_FLAGS, *cure, "/c", str(source), f"/Fo:{made}"])
+            _run([*self.command, *_MSVC_FLAGS, *cure, "/c", str(source), f"/Fo:{made}"], folder)
         else:
             cure = ("-DANONYMOUS_NAMESPACE",) if self.cured else ()
-            _run([*self.command, *_GNU_FLAGS, *cure, "-c", str(source), "-o", str(made)])
+            _run([*self.command, *_GNU_FLAGS, *cure, "-c", str(source), "-o", str(made)], folder)
         return made
 
 
@@ -64,9 +64,12 @@ def cached_library(cured: bool) -> Path:
     return build.cached(key, ".dll" if sys.platform == "win32" else ".so", pair.library)
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], folder: Path) -> None:
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LIMIT_S)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LIMIT_S,
+            env=compiler.temporary_in(folder.resolve()),
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise build.BuildError(f"{shlex.join(argv)}: {error}") from error
     if done.returncode:
