@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,14 @@ def test_an_audit_alone_needs_no_run(tmp_path: Path) -> None:
     found = specimens.run([Look(subject, AUDIT_HOW)], CASE, tmp_path, command="a test")
     assert [(row.how, row.must, row.state) for row in found.rows] == [("audit", "audit: long: copy_rows<float>", True)]
     assert found.runs == ()
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc to build the CUDA pair")
+def test_the_real_pair_is_named_without_a_gpu(tmp_path: Path) -> None:
+    wanted = [look for look in specimens.looks(TABLE, gpu=True) if look.how == AUDIT_HOW]
+    found = specimens.run(wanted, CASE, tmp_path, command="a test")
+    assert [(row.name, row.state) for row in found.rows] == [("collision", True)], found.rows[0].seen
+    assert found.rows[0].seen == f"audit: 1 launch stub collides: {KERNEL}"
 
 
 def test_of_an_own_run_what_is_as_expected_is_no_bug(found: specimens.Found) -> None:
