@@ -18,7 +18,7 @@ EXAMPLES = (
     'harness audit "build/temp*/**/*.obj" --out audit.json'
 )
 _FILES = "ELF or COFF objects, archives of them, .so, .pyd or .dll files; or patterns of names in quotes, ** for folders below."
-_SHOWN = 20
+_SHOWN, _SHOWN_KERNELS = 20, 5
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _GPU = "Compute capability to judge the device code for, such as sm_120 or 12.0."
 _TORCH = "The torch that will load the files: its package or lib folder. Default: the one installed here. It is not imported."
@@ -80,7 +80,13 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _kernels(image: dict[str, Any]) -> str:
-    return str(image["reason"]) if image["kernels"] is None else str(image["kernels"])
+    """How many, and the names of the first without their parameters; or why they are not known."""
+    names = image["kernel_names"]
+    if names is None:
+        return str(image["reason"])
+    short = [name.partition("(")[0] if name[:1] != "(" else name for name in names[:_SHOWN_KERNELS]]
+    more = f", and {len(names) - len(short)} more" if len(names) > len(short) else ""
+    return f"{len(names)}: {', '.join(short)}{more}" if names else "0"
 
 
 def _rows(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -35,6 +35,7 @@ from harness.replay import Interrupted, Request, default_command, replay
 from harness.repro import repro, show_specimens
 from harness.run import Run
 from harness.runfolder import resolved
+from harness.sanitizer import launches
 from harness.specimens import Found
 from harness.sweep.files import has_fault, read_sweeps
 
@@ -116,6 +117,7 @@ def replay_command(
     memory: Annotated[list[str] | None, typer.Option(help=_MEMORY)] = None,
     layouts: Annotated[bool, typer.Option("--layouts", help=_SWEEP)] = False,
     layout: Annotated[list[str] | None, typer.Option(help=_LAYOUT)] = None,
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
     batch: Annotated[int, typer.Option(min=0, help=_BATCH)] = 0,
@@ -134,7 +136,7 @@ def replay_command(
         _wrong_use(f"--device {device}: must be auto, cpu, cuda or cuda:N")
     if signature is not None and not bisect_exit:
         _wrong_use(f"--signature is for {exitcode.OPTION}")
-    limits = Limits(timeout, memory_limit, device, fresh_interpreter)
+    limits = Limits(timeout, memory_limit, device, fresh_interpreter, launches.chosen(kernels, tool or ()))
     solvers = tuple(solver or registry.BUILTIN)
     request = Request(
         tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh,

@@ -156,6 +156,8 @@ def cuda() -> list[Row]:
             evidence(cuda_error(716, device="cuda:1")), "probed"),
         Row("legacy-stream", "possible", "Host", evidence(off(solver="mast3r-slam:PATH"), probe=probe(rung("inv", "ok"), late)),
             evidence(off(solver="mast3r-slam:PATH"), probe=probe(rung("inv", "wrong"), late))),
+        Row("unordered-streams", "likely", "Host", evidence(off(), blocking=(outcome(Kind.OK, parity={"within": True}),)),
+            evidence(off(), blocking=(off(),))),
         Row("unnamed-cuda-error", "unknown", "Unknown", evidence(raised("RuntimeError", "CUDA error: of a new kind")),
             evidence(raised("RuntimeError", "an error of a new kind"))),
     ]  # fmt: skip

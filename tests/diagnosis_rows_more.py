@@ -107,6 +107,32 @@ def packages() -> list[Row]:
     ]  # fmt: skip
 
 
+VALGRIND = """==7== Conditional jump or move depends on uninitialised value(s)
+==7==    at 0x10938A: main (main.cpp:10)
+==7==  Uninitialised value was created by a heap allocation
+==7==    at 0x48417B4: malloc (in /usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so)
+==7==    by 0x109246: sum (on_cpu.cpp:44)"""
+MSAN = """==7==WARNING: MemorySanitizer: use-of-uninitialized-value
+    #0 0x55d0 in main /src/main.cpp:10:9
+  Uninitialized value was created by a heap allocation
+    #0 0x55d1 in malloc /llvm/compiler-rt/lib/msan/msan_interceptors.cpp:934:3
+    #1 0x55d2 in sum /src/on_cpu.cpp:44:12"""
+INVALID = """==7== Invalid read of size 4
+==7==    at 0x10938A: main (main.cpp:10)"""
+
+
+def quoted() -> list[Row]:
+    """What another tool said; the near misses printed it, or speak of it."""
+    return [
+        Row("uninitialized", "likely", "Host", evidence(raised("UninitialisedRead", VALGRIND)),
+            evidence(raised("ValueError", "no", stderr=VALGRIND)), "valgrind"),
+        Row("uninitialized", "likely", "Host", evidence(raised("UninitialisedRead", MSAN)),
+            evidence(raised("ValueError", "MemorySanitizer is not installed")), "msan"),
+        Row("out-of-bounds", "likely", "Host", evidence(raised("RuntimeError", INVALID)),
+            evidence(raised("RuntimeError", "Invalid read of size 4")), "valgrind"),
+    ]  # fmt: skip
+
+
 def maths() -> list[Row]:
     cholesky = "linalg.cholesky: The factorization could not be completed because the input is not positive-definite"
     failed = {"stdout": "Cholesky failed 12\nCholesky failed 13\n"}
@@ -121,6 +147,9 @@ def maths() -> list[Row]:
         Row("poisoned-by-masked-points", "possible", "Mathematics",
             evidence(raised("torch._C._LinAlgError", cholesky, input=SOLVE_INPUT | {"masked_at_origin": 1})),
             evidence(raised("torch._C._LinAlgError", cholesky, input=MASKED | {"valid_nonfinite": 1})), "cholesky"),
+        Row("poisoned-by-masked-points", "possible", "Host",
+            evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE"), oracle=oracle()),
+            evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE", input=SOLVE_INPUT), oracle=oracle()), "finite"),
         Row("not-finite-input", "proven", "Input",
             evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", input=SOLVE_INPUT | {"valid_nonfinite": 2})),
             evidence(nonfinite)),
@@ -160,8 +189,8 @@ def maths() -> list[Row]:
 
 
 def tools() -> list[Row]:
-    def under(state: str, **more: object) -> Evidence:
-        return evidence(outcome(Kind.INCONCLUSIVE, tool="memcheck", tool_state=state, reason="not clean", expected=None, **more))
+    def under(state: str, tool: str = "memcheck", **more: object) -> Evidence:
+        return evidence(outcome(Kind.INCONCLUSIVE, tool=tool, tool_state=state, reason="not clean", expected=None, **more))
 
     wddm = {"stderr": "========= Error: Failed to initialize WDDM debugger interface"}
     slow = outcome(Kind.TIMEOUT, tool="memcheck", tool_state="timed out", limit_s=20.0)
@@ -172,6 +201,7 @@ def tools() -> list[Row]:
         Row("tool-never-attached", "unknown", "Unknown",
             under("never attached", stderr="========= Target application terminated before first instrumented API call"),
                 under("unsupported")),
+        Row("no-library-for-the-tool", "proven", "Environment", under("never attached", "asan"), under("never attached")),
         Row("tool-saw-no-kernel", "unknown", "Unknown", under("kernel not launched"), evidence(clean())),
         Row("tool-failed", "unknown", "Unknown", under("tool failed"), under("never attached")),
         Row("tool-timed-out", "likely", "Environment", evidence(slow, outcome(Kind.OK)), evidence(slow)),
@@ -231,4 +261,4 @@ def exits() -> list[Row]:
     ]  # fmt: skip
 
 
-MORE_ROWS = [*packages(), *maths(), *tools(), *exits()]
+MORE_ROWS = [*packages(), *quoted(), *maths(), *tools(), *exits()]

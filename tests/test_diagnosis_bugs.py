@@ -27,6 +27,7 @@ from diagnosis_evidence import (
 from problem_factory import random_case
 
 from harness.case import Case, Recorded
+from harness.diagnosis.blocking import read_blocking
 from harness.diagnosis.bugs import diagnosed, distinct_bugs
 from harness.diagnosis.documents import Documents, FatBinary, read_audit, read_doctor, read_documents, read_probe, read_sweep
 from harness.diagnosis.inputs import input_facts
@@ -166,8 +167,9 @@ GOOD: dict[str, Any] = {
     "sweep": {"case": "c", "solver": "s", "tool": "none", "rule": "", "layouts": [
         {"layout": "shift-4", "outcome": "CRASHED", "tensors": {"Xf": {"mod16": 4}}},
             {"layout": "x", "outcome": "OK", "faulted": None}]},
+    "blocking": {"run": "r", "environment": {"variables": {"CUDA_LAUNCH_BLOCKING": "1"}}, "outcomes": [outcome(Kind.OK).to_json()]},
 }  # fmt: skip
-READ = {"audit": read_audit, "probe": read_probe, "doctor": read_doctor, "sweep": read_sweep}
+READ = {"audit": read_audit, "probe": read_probe, "doctor": read_doctor, "sweep": read_sweep, "blocking": read_blocking}
 
 
 def test_documents_are_read(tmp_path: Path) -> None:
@@ -183,6 +185,7 @@ def test_documents_are_read(tmp_path: Path) -> None:
     assert not read["audit"].clean_of_collisions
     assert (read["probe"].rungs[0].exit_name, read["probe"].rungs[0].batch) == ("SIGSEGV", "1")
     assert [it.faulted for it in read["sweep"].layouts] == [True, None]
+    assert read["blocking"] == (outcome(Kind.OK),)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])

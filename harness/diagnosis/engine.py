@@ -10,6 +10,7 @@ from harness.diagnosis import (
     rules_maths,
     rules_memory,
     rules_packages,
+    rules_quoted,
     rules_tools,
 )
 from harness.diagnosis.evidence import Evidence, fact
@@ -23,8 +24,8 @@ RULES: tuple[Rule, ...] = (
     # the collision before everything that it looks like,
     *rules_collision.RULES, *rules_memory.RULES,
     # an empty launch before the error that it ends in, a finding before the error that follows from it,
-    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES, *rules_maths.RULES,
-    *rules_tools.RULES, *rules_exits.RULES, *rules_cuda.BEFORE_SYMPTOMS,
+    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES,
+    *rules_quoted.RULES, *rules_maths.RULES, *rules_tools.RULES, *rules_exits.RULES, *rules_cuda.BEFORE_SYMPTOMS,
     # and what only names the symptom last.
     *rules_cuda.LAST, *rules_findings.LAST, *rules_memory.LAST, *rules_maths.LAST, *rules_tools.LAST, *rules_exits.LAST,
 )  # fmt: skip
@@ -45,13 +46,16 @@ def diagnose(e: Evidence) -> Diagnosis | None:
 
 
 def is_wrong(e: Evidence) -> bool:
-    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted."""
+    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted.
+
+    One that a specimen must show is not.
+    """
     o = e.outcome
     if o.findings or (o.parity or {}).get("trace_cause"):
         return True
     if o.tool != "none" and o.tool_state not in (None, "clean"):
         return True
-    if o.expected is not None:
+    if o.expected is not None and not e.documents.planted:
         return not o.expected
     return o.kind not in (Kind.OK, Kind.SOLVER_STATUS) or e.off
 

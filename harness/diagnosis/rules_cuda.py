@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from harness import cudaerror
+from harness.diagnosis.blocking import BLOCKING, VARIABLE
 from harness.diagnosis.cuda_codes import CODES, MEMCHECK, Code
 from harness.diagnosis.evidence import Evidence, fact, find_line, frame_facts, input_fact
 from harness.diagnosis.libraries import ADAPTERS, LIETORCH
@@ -157,6 +158,31 @@ def legacy_stream(e: Evidence) -> Match | None:
     )
 
 
+def unordered_streams(e: Evidence) -> Match | None:
+    """Wrong as it is, and right when every launch is waited for: work on one stream needs that of another and does not wait."""
+    lost = e.off or (e.outcome.kind is Kind.SOLVER_STATUS and e.outcome.expected is False)
+    if not lost or not e.on_gpu or e.outcome.findings:
+        return None
+    calm = next((o for o in e.documents.blocking if o.key == e.outcome.key and o.kind is Kind.OK), None)
+    if calm is None or (calm.parity or {}).get("within") is not True:
+        return None
+    return Match(
+        HOST,
+        "work on one stream does not wait for the work on another that it needs: the result is wrong as it is, and right when "
+        "every launch is waited for",
+        LIKELY,
+        (
+            fact(e.outcome, "outcome", f"{e.outcome.kind.value} {e.outcome.status}"),
+            *([fact(e.outcome, "parity.why", e.outcome.parity.get("why"))] if e.outcome.parity else []),
+            Fact(f"{calm.kind.value} {calm.status}", f"{BLOCKING}: {calm.solver} on {calm.case}"),
+        ),
+        f"a wrong result with {VARIABLE}=1, too, or a right one without it when it is run again",
+        f"{VARIABLE}=1 {e.command()}",
+        "let the consumer wait: torch.cuda.current_stream().wait_stream(producer); and launch on the current stream, not on the "
+        "legacy one",
+    )
+
+
 def code_rule(entry: Code) -> Callable[[Evidence], Match | None]:
     def match(e: Evidence) -> Match | None:
         code = _code(e, entry.code)
@@ -217,6 +243,7 @@ RULES = (
     Rule("no-kernel-image", no_kernel_image),
     Rule("toolkit-newer-than-driver", toolkit_newer_than_driver),
     Rule("no-device-guard", no_device_guard),
+    Rule("unordered-streams", unordered_streams),
 )
 BEFORE_SYMPTOMS = (Rule("legacy-stream", legacy_stream),)
 """What is true of the library whatever the outcome: asked after every cause that the outcome itself shows."""
