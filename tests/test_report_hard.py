@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from dataclasses import replace
@@ -13,12 +14,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import report_run as made
+from typer.testing import CliRunner
 
+from harness import cli
 from harness.errors import ResultError
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
 from harness.report import sheets, write, write_report
 from harness.report.page import MOST_PICTURES
 from harness.report.text import clean
+from harness.run import OUTCOMES
 
 HOSTILE = (
     "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\" onfocus='x' {{7*7}} $\\frac{$ & "
@@ -115,11 +119,52 @@ def test_two_outcomes_of_one_name_get_two_sections(tmp_path: Path) -> None:
     assert len([it for it in page.all("details") if it.attributes["id"].startswith("outcome")]) == 3
 
 
-def test_a_word_where_a_number_belongs_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_damaged_outcome_costs_only_itself_and_is_named(tmp_path: Path) -> None:
     wrong = made.parity(1.0)
     wrong["oracle"]["d_sigma"] = "much"
-    with pytest.raises(ResultError, match=r"one torch none: parity\.oracle\.d_sigma"):
-        report(tmp_path, [replace(made.solved("one", "torch", 1), parity=wrong)])
+    outcomes = [made.solved(case, "torch", 1) for case in ("one", "two", "three")]
+    outcomes[1] = replace(outcomes[1], parity=wrong)
+    folder = made.write_run(tmp_path / "run", outcomes)
+    (folder / OUTCOMES / "00000.json").write_text('{"case": "one<script>"', encoding="utf-8")
+    page = html_tree.parse(write_report(folder).read_text(encoding="utf-8"))
+    [header] = page.all("header", "unsure")
+    assert "2 outcomes left out, because damaged: 00000.json: json: " in header.words
+    assert "two torch none: parity.oracle.d_sigma: is not a number: 'much'" in header.words
+    assert [row["case"] for row in pq.read_table(folder / "results.parquet").to_pylist()] == ["three"]
+    (folder / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ResultError, match=r"run\.json: json"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("name", ["index.html", "results.csv", "results.parquet"])
+def test_a_file_that_cannot_be_written_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    (folder / name).mkdir()
+    with pytest.raises(ResultError, match=f"{name}: file: cannot be written: "):
+        write_report(folder)
+    monkeypatch.setattr("sys.argv", ["harness", "report", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    monkeypatch.setattr(write, "write_bytes", full)
+    with pytest.raises(ResultError, match=r"results\.parquet: file: cannot be written: No space left on device"):
+        write_report(folder)
+
+
+def test_a_sheet_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    (folder / "cases-0001.html").mkdir()
+    with pytest.raises(ResultError, match=r"cases-0001\.html: file: cannot be removed"):
+        write_report(folder)
 
 
 def test_two_thousand_outcomes(tmp_path: Path) -> None:
@@ -152,6 +197,6 @@ def test_a_smaller_report_takes_the_pages_of_a_larger_one_away(tmp_path: Path, m
     monkeypatch.setattr(sheets, "SHEET_BYTES", 1000)
     write_report(folder, pictures=False)
     assert sorted(it.name for it in folder.glob("*.html")) == [f"cases-{i:04}.html" for i in (1, 2, 3, 4)] + ["index.html"]
-    write_report(folder, pictures=False, one_file=True)
+    assert CliRunner().invoke(cli.app, ["report", str(folder), "--no-pictures", "--one-file"]).exit_code == 0
     assert [it.name for it in folder.glob("*.html")] == ["index.html"]
     assert "case-3" in (folder / "index.html").read_text(encoding="utf-8")

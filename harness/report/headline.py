@@ -29,14 +29,18 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run, aside: str = "", *, missed: bool = False) -> Headline:
-    """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good."""
+def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool = False) -> Headline:
+    """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good;
+    ``doubtful``: something of the run is not known.
+    """
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
     judged = [outcome for outcome in run.outcomes if outcome.expected is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    state = "bad" if failures or missed else "good" if judged and not unjudged and run.finished and not pending else "unsure"
+    state = (
+        "bad" if failures or missed else "good" if judged and not (unjudged or pending or doubtful) and run.finished else "unsure"
+    )
     asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
     return Headline(state, _text(tried, len(judged), failures), asides, _not_run(run))
 

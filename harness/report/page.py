@@ -21,7 +21,7 @@ from harness.report.parity_table import Baseline, OpRow, ParityRow, baselines, o
 from harness.report.pictures import case_pictures, run_pictures
 from harness.report.specimens import Specimens, read_specimens
 from harness.report.sweeps import Sweeps, build_sweeps
-from harness.report.text import Anchors, clean, duration, number
+from harness.report.text import Anchors, clean, count, duration, number, shorten
 from harness.report.words import KIND_MEANINGS
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Tolerance, read_parity, read_tolerances
 from harness.run import Run
@@ -111,14 +111,17 @@ class Page:
         return tuple(it for it in self.outcomes if not it.failed)
 
 
-def build_page(run: Run, *, pictures: bool = True) -> Page:
-    """``pictures`` of each case may be left out: they are most of the time and of the page. Raises ``ResultError`` when a number of
-    the run is none.
+def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = ()) -> Page:
+    """``pictures`` of each case may be left out: they are most of the time and of the page. ``left_out`` are outcomes that could
+    not be read, a line each. Raises ``ResultError`` when a number of the run is none.
     """
     diagnoses = diagnose_run(run)
     run, anchors = diagnoses.run, Anchors()
     specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder)
     asides = [it.aside for it in (specimens, sweeps) if it is not None and it.aside]
+    asides += (
+        [f"{count(len(left_out), 'outcome')} left out, because damaged: {shorten('; '.join(left_out), 400)}."] if left_out else []
+    )
     bad = (specimens is not None and specimens.missed > 0) or (sweeps is not None and bool(sweeps.grids))
     tolerances = read_tolerances(run.plan)
     parities = [read_parity(outcome) for outcome in run.outcomes]
@@ -146,7 +149,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         finished=clean(run.finished or ""),
         took=_took(run),
         command=clean(run.command),
-        headline=headline(run, " ".join(asides), missed=bad),
+        headline=headline(run, " ".join(asides), missed=bad, doubtful=bool(left_out)),
         bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
         unreadable=diagnoses.problems,
         bisect=Markup(bisect_section(run.folder)),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from harness.errors import ResultError
 from harness.report.evidence import Section
 from harness.report.page import CaseRow, Page
 
@@ -110,7 +111,10 @@ def _filled(
 
 
 def remove_stale(folder: Path, kept: Mapping[str, object]) -> None:
-    """Sheets of an earlier report of the same run that this one does not have."""
+    """Sheets of an earlier report of the same run that this one does not have. Raises ``ResultError`` naming the file."""
     for file in folder.glob(f"{PREFIX}[0-9]*.html"):
         if file.name not in kept:
-            file.unlink()
+            try:
+                file.unlink()
+            except OSError as error:
+                raise ResultError(file, "file", f"cannot be removed: {error.strerror or error}") from None
