@@ -71,9 +71,11 @@ class _Templates:
             loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters["clean"] = clean
+        environment.filters["label"] = lambda name: page.labels.get(name, name)
         self._environment = environment
-        script, style = (environment.get_template(name).render() for name in ("report.js", "report.css"))
-        script, style = f"{script}\n{PICTURES_JS}", f"{style}\n{PICTURES_CSS}\n{BISECT_CSS}"
+        scripts = [*(environment.get_template(name).render() for name in ("filter.js", "report.js")), PICTURES_JS]
+        on_screen, on_paper = (environment.get_template(name).render() for name in ("report.css", "print.css"))
+        script, style = "\n".join(scripts), "\n".join((on_screen, PICTURES_CSS, BISECT_CSS, on_paper))
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         # Should a string from a case ever get past the escaping, the browser still runs no script but ours and loads nothing.
         sources = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
