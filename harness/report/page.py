@@ -20,6 +20,7 @@ from harness.report.modes import Modes, build_modes
 from harness.report.opening import opening
 from harness.report.parity_table import Baseline, OpRow, ParityRow, SolverRow, baselines, op_rows, parity_rows, solver_rows
 from harness.report.pictures import run_pictures
+from harness.report.pictures.material import solver_series
 from harness.report.sources import Attribution, attributions
 from harness.report.specimens import Specimens, read_specimens
 from harness.report.sweeps import Sweeps, build_sweeps
@@ -121,7 +122,7 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
         bugs=bugs,
         unreadable=diagnoses.problems,
         bisect=Markup(bisect_section(run.folder)),
-        history=Markup(history_section(run.folder)),
+        history=Markup(history_section(run.folder, solver_series(run))),
         matrix=build_matrix(run, hrefs, case_hrefs),
         modes=build_modes(run, hrefs),
         sweeps=sweeps,
