@@ -59,16 +59,52 @@ def test_a_case_has_its_pictures(tmp_path: Path, name: str) -> None:
 
 def test_a_pose_that_differs_has_a_row_of_its_own(tmp_path: Path) -> None:
     pose = problems.oracle_of(made.RAY).T_CkCf
-    off = made.another(made.RAY, "mine.py:off", made.moved(pose), made.leaving(made.RAY, 3))
+    off = dataclasses.replace(made.another(made.RAY, "mine.py:off", made.moved(pose), made.leaving(made.RAY, 3)), expected=False)
     run = made.write(tmp_path / "run", [made.oracle(made.RAY), made.another(made.RAY, "torch"), off])
     page = made.tree(case_pictures(run, made.RAY))
     rows = [row.all("th")[0].words for row in page.all("table", "pic-maps")[0].all("tr")[1:]]
     assert [row.split(" pose")[0] for row in rows] == ["Initial", "Solved", "mine.py:off's"]
-    assert "out of tolerance" in rows[2]
+    assert "wrong pose" in rows[2]
     assert "Leaves the oracle\u2019s trace: mine.py:off after iteration 3." in page.text
     names = [(it["name"], len(it["path"])) for it in scene(case_pictures(run, made.RAY))["poses"]]
     steps = len(problems.oracle_of(made.RAY).trace) + 1
-    assert names == [("initial", 1), ("reference (oracle)", steps), ("torch", 1), ("mine.py:off (out of tolerance)", steps)]
+    assert names == [("initial", 1), ("reference (oracle)", steps), ("torch", 1), ("mine.py:off (wrong pose)", steps)]
+    assert scene(case_pictures(run, made.RAY))["start"] == 3 and "Shown first: mine.py:off (wrong pose)." in page.text
+
+
+@pytest.mark.parametrize(
+    ("leaves", "words"),
+    [
+        ((), "No other solver left a trace."),
+        (("torch",), "No solver leaves the oracle\u2019s trace."),
+        (("mine",), "mine reported no iterations."),
+        (("torch", "native", "mine"), "torch, native keep to the oracle\u2019s trace. mine reported no iterations."),
+        (("torch", "other", "mine"), "Leaves the oracle\u2019s trace: other after iteration 2. mine reported no iterations."),
+    ],
+)
+def test_who_reported_no_iterations_is_not_said_to_have_kept_to_the_trace(
+    tmp_path: Path, leaves: tuple[str, ...], words: str
+) -> None:
+    pose = made.moved(problems.oracle_of(made.RAY).T_CkCf)
+    silent = {"mine": ((), pose), "other": (made.leaving(made.RAY, 2), pose)}
+    others = [made.another(made.RAY, name, *reversed(silent.get(name, (None, None)))) for name in leaves]
+    run = made.write(tmp_path / "run", [made.oracle(made.RAY), *others])
+    caption = made.tree(case_pictures(run, made.RAY)).all("figcaption")[0].words
+    assert (
+        caption.removeprefix("Convergence. ").removesuffix(
+            " The band is the oracle\u2019s; lines that lie on one another are drawn in turn."
+        )
+        == words
+    )
+
+
+def test_the_3d_view_begins_with_what_went_wrong(tmp_path: Path) -> None:
+    pose = made.moved(problems.oracle_of(made.RAY).T_CkCf)
+    off = made.another(made.RAY, "mine.py:off", pose)
+    for name, expected, shown in (("wrong", False, "mine.py:off (wrong pose)"), ("fine", True, "reference (oracle)")):
+        run = made.write(tmp_path / name, [made.oracle(made.RAY), dataclasses.replace(off, expected=expected)])
+        found = scene(case_pictures(run, made.RAY))
+        assert found["poses"][found["start"]]["name"] == shown
 
 
 def test_an_oracle_nobody_asked_for_is_drawn_from_the_yardsticks(tmp_path: Path) -> None:
