@@ -206,7 +206,7 @@ def test_what_a_solver_calls_itself_or_prints_is_only_text(page: Any, report: st
 @pytest.mark.parametrize("one_file", [False, True])
 def test_two_thousand_outcomes_are_filtered_at_once(page: Any, tmp_path: Path, one_file: bool) -> None:
     outcomes = [made.solved(f"case-{i:03}", solver, i % 11) for i in range(500) for solver in (*made.SOLVERS, "mine.py:fast")]
-    file = write_report(made.write_run(tmp_path / "run", outcomes), pictures=False, one_file=one_file)
+    file = write_report(made.write_run(tmp_path / "run", outcomes), one_file=one_file)
     assert one_file == (not list(file.parent.glob("cases-*.html")))
     page.goto(file.as_uri())
     for name, value, count in (("solver", "mine.py:fast", 500), ("q", "case-49 fast", 10)):

@@ -135,9 +135,3 @@ def test_keys_and_screen_readers_find_their_way(quiet_page: Any, report: str) ->
     quiet_page.keyboard.press("Tab")
     style = "(({ outlineStyle, outlineWidth }) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
     assert quiet_page.evaluate(style) == ["solid", "2px"]
-
-
-def test_nothing_is_wider_than_a_telephone(quiet_page: Any, report: str) -> None:
-    quiet_page.set_viewport_size({"width": 390, "height": 800})
-    quiet_page.goto(report)
-    assert quiet_page.evaluate("document.documentElement.scrollWidth") <= 390

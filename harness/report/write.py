@@ -19,6 +19,7 @@ from harness.report.readable import readable_run
 from harness.report.sheets import PAGE_BYTES, remove_stale, split
 from harness.report.tables import csv, frame, parquet
 from harness.report.text import clean
+from harness.report.words import how_words
 
 PAGE, PARQUET, CSV = "index.html", "results.parquet", "results.csv"
 
@@ -71,6 +72,7 @@ class _Templates:
             loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters["clean"] = clean
+        environment.filters["how"] = how_words
         environment.filters["label"] = lambda name: page.labels.get(name, name)
         self._environment = environment
         scripts = [*(environment.get_template(name).render() for name in ("filter.js", "report.js")), PICTURES_JS]
