@@ -14,7 +14,7 @@ from harness.report.words import label, style
 from harness.run import Run
 
 _SENTENCE, _QUOTE = 500, 300
-_SOLVERS, _BADGES = 4, 3
+_SOLVERS, _BADGES, _LONG = 4, 3, 80
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _shown_by(bug: Bug, labels: Mapping[str, str]) -> str:
 
 
 def diagnosis_view(outcome: Outcome, said: str = "") -> DiagnosisView | None:
-    """``said`` is what stands above it: a fact that it quotes is not repeated."""
+    """``said`` is what stands above it: a long quotation from it is not repeated."""
     diagnosis: Diagnosis | None = outcome.diagnosis
     if diagnosis is None or diagnosis.cause == NOT_TRIED:  # its reason stands above
         return None
@@ -128,7 +128,7 @@ def diagnosis_view(outcome: Outcome, said: str = "") -> DiagnosisView | None:
         sentence=shorten(diagnosis.sentence, _SENTENCE),
         cause=clean(diagnosis.cause),
         confidence=diagnosis.confidence,
-        facts=tuple(_fact(outcome, fact) for fact in diagnosis.facts if fact.quote not in said),
+        facts=tuple(_fact(outcome, fact) for fact in diagnosis.facts if len(fact.quote) < _LONG or fact.quote not in said),
         refute=shorten(diagnosis.refute, _SENTENCE) if claimed else "",
         test=shorten(diagnosis.test, _SENTENCE),
         fix=shorten(diagnosis.fix, _SENTENCE),
