@@ -151,16 +151,19 @@ def replay_command(
     _end(run, write_report(run.folder), json, rows=True, verdict=verdict)
 
 
-@app.command("report", epilog="Example: harness report reports/latest")
+@app.command("report", epilog="Example: harness report reports/latest --one-file")
 def report_command(
     folder: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
     pictures: Annotated[bool, typer.Option(help="Draw each case: residuals, points, convergence.")] = True,
+    one_file: Annotated[
+        bool, typer.Option("--one-file", help="Everything in index.html, however large: to attach it alone to an issue.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write the HTML report and the result tables of a run again, from its files."""
     from harness.report import write_report
 
-    page = write_report(folder, pictures=pictures)
+    page = write_report(folder, pictures=pictures, one_file=one_file)
     if json:
         console.out.print_json(dumps({"report": str(page)}))
     else:

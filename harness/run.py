@@ -56,7 +56,29 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run, finished or not. Raises ``ResultError`` naming file and field."""
     run = read_header(folder)
-    outcomes = [read_outcome(file) for file in sorted((folder / OUTCOMES).glob("*.json"))]
+    return _in_order(run, [read_outcome(file) for file in _outcome_files(folder)])
+
+
+def read_run_in_part(folder: Path) -> tuple[Run, tuple[ResultError, ...]]:
+    """A run without the outcomes that cannot be read, and what is wrong with each of those.
+
+    Raises ``ResultError`` where ``run.json`` itself cannot be read.
+    """
+    run = read_header(folder)
+    outcomes, damaged = [], []
+    for file in _outcome_files(folder):
+        try:
+            outcomes.append(read_outcome(file))
+        except ResultError as error:
+            damaged.append(error)
+    return _in_order(run, outcomes), tuple(damaged)
+
+
+def _outcome_files(folder: Path) -> list[Path]:
+    return sorted((folder / OUTCOMES).glob("*.json"))
+
+
+def _in_order(run: Run, outcomes: list[Outcome]) -> Run:
     order = {tuple(key): i for i, key in enumerate(run.plan["tasks"])}
     outcomes.sort(key=lambda outcome: order.get(outcome.key, len(order)))
     return dataclasses.replace(run, outcomes=tuple(outcomes))

@@ -102,5 +102,18 @@ def test_what_a_step_reads_an_earlier_one_wrote():
     for name in ("linux", "windows"):
         text = FILE.read_text(encoding="utf-8").split(f"\n  {name}:")[1]
         assert text.index("repro") < text.index("--sarif harness.sarif") < text.index("upload-artifact")
-        artifact = next(step["with"] for step in JOBS[name]["steps"] if "upload-artifact" in step.get("uses", ""))
-        assert "reports/*/index.html" in artifact["path"] and "harness.sarif" in artifact["path"]
+        assert "harness.sarif" in kept(name)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_page_of_a_report_is_kept(job, tmp_path):
+    """Also those of a report too large for one page, and the specimens' own."""
+    pages = [tmp_path / "reports" / "a-run" / name for name in ("index.html", "cases-0001.html", "specimens/their-run/index.html")]
+    for page in pages:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.touch()
+    assert {file for pattern in kept(job) for file in tmp_path.glob(pattern)} == set(pages)
+
+
+def kept(job: str) -> list[str]:
+    return next(step["with"] for step in JOBS[job]["steps"] if "upload-artifact" in step.get("uses", ""))["path"].split()

@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
+import html_tree
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +23,7 @@ from harness import history
 from harness.errors import HarnessError
 from harness.history import FILE, HistoryDamaged, entries, read, rebuild, record
 from harness.report.history import history_section
+from harness.report.pictures.material import solver_series
 from harness.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +130,42 @@ def test_the_section_shows_all_runs_and_nothing_of_theirs_is_markup(tmp_path):
     assert page.tags.count("svg") == 1 and page.tags.count("tr") == 3 and "script" not in page.tags
     assert "this run" in words and "gone: crash | access-violation" in words and "median solve time" in words
     assert page.tags.count("rect") == 3 + 3  # as expected and failed, as expected; the legend
+
+
+def test_the_section_says_when_each_run_was_how_many_bugs_it_had_and_what_this_one_changed(tmp_path):
+    record(made(tmp_path, "r-10", outcome("a", **CRASH)))
+    record(made(tmp_path, "r-11", outcome("a"), outcome("b")))
+    page = html_tree.parse(f"<!DOCTYPE html><html>{history_section(tmp_path / 'r-11')}</html>")
+    words = [it.text for it in page.all("svg")[0].all("text")]
+    for label in ("2026-11-24", "10:00", "1 bug", "0 bugs", "11:00, this run"):
+        assert label in words
+    assert [it.text for it in page.all("text", "here")] == ["0 bugs", "2026-11-24", "11:00, this run"]
+    assert page.all("ul", "changes")[0].words.startswith("gone: crash | access-violation")
+    assert not [it for it in page.all("details") if it.all("svg") or it.all("ul", "changes")]  # in sight, not folded
+    record(made(tmp_path, "r-12", outcome("a", **CRASH)))
+    assert "new: crash" in history_section(tmp_path / "r-12")
+    record(made(tmp_path, "r-13", outcome("a", **CRASH)))
+    assert "(r-12): as then, 1 bug." in history_section(tmp_path / "r-13")
+
+
+def test_dates_of_many_runs_do_not_lie_on_one_another(tmp_path):
+    for n in range(10, 50):
+        record(made(tmp_path, f"r-{n}", outcome("a"), started=f"2026-11-24T10:{n}:00+00:00"))
+    page = html_tree.parse(f"<!DOCTYPE html><html>{history_section(tmp_path / 'r-33')}</html>")
+    at = sorted(float(it.attributes["x"]) for it in page.all("text") if it.text == "2026-11-24")
+    assert 3 < len(at) < 40 and all(b - a > 70 for a, b in pairwise(at))
+
+
+def test_a_solver_has_one_colour_on_the_whole_page(tmp_path):
+    """Also one that an earlier run had and this one has not."""
+    its = {name: outcome("a", name) for name in ("native", "torch", "gone")}
+    record(made(tmp_path, "r-10", *its.values()))
+    last = made(tmp_path, "r-11", its["torch"], its["native"])
+    record(last)
+    series = solver_series(last)
+    page = html_tree.parse(f"<!DOCTYPE html><html>{history_section(last.folder, series)}</html>")
+    drawn = {it.all("title")[0].text.partition(":")[0]: it.attributes["class"] for it in page.all("g") if it.all("title")}
+    assert drawn == {name: series[name].style for name in ("native", "torch")} | {"gone": f"pic-s{len(series)}"}
 
 
 def test_the_commands_keep_list_and_rebuild_it(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +16,7 @@ import problem_factory as problems
 import pytest
 from PIL import Image
 
-from harness.report.pictures.cloud import project
+from harness.report.pictures.cloud import EDGES, IDENTITY, frustum, project
 from harness.report.pictures.compose import _of_case
 from harness.report.pictures.material import gather
 from harness.run import Run
@@ -98,6 +100,70 @@ def test_points_stand_where_the_numbers_say(opened: Any, run: Run) -> None:
     assert hit.mean() > 0.97
 
 
+def along(corners: np.ndarray) -> np.ndarray:
+    """Points on the edges of a camera, away from where they meet."""
+    return np.array([corners[i] + (corners[k] - corners[i]) * share for i, k in EDGES for share in (0.3, 0.5, 0.7)])
+
+
+@pytest.mark.parametrize("opened", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
+def test_cameras_stand_where_the_numbers_say(opened: Any, run: Run) -> None:
+    """The keyframe's in the page's ink, the frame's in its solver's colour."""
+    figure = started(opened)
+    image, box = pixels(opened, figure), figure.locator("canvas").bounding_box()
+    material = gather(run, made.RAY)
+    cloud = _of_case(material).cloud
+    assert cloud is not None
+    scene = json.loads(cloud.scene)
+    chosen = scene["poses"][scene["start"]]
+    for T, opening, name in (
+        (IDENTITY, scene["views"][0], "pic-ink"), (chosen["path"][-1], scene["views"][1], f"pic-s{chosen['colour']}"),
+    ):  # fmt: skip
+        wanted = opened.evaluate("name => getComputedStyle(document.querySelector('.' + name)).color", name)
+        colour = np.array([int(part) for part in re.findall(r"\d+", wanted)[:3]])
+        corners = project(frustum(T, opening, cloud.radius), cloud.middle, cloud.radius, (box["width"], box["height"]))[:, :2]
+        at = (along(corners) * image.shape[1] / box["width"]).astype(int)
+        near = np.array([np.abs(image[y - 1 : y + 2, x - 1 : x + 2] - colour).max(axis=2).min() for x, y in at])
+        assert (near < 70).mean() > 0.85, (name, near)  # a line over it may hide some
+
+
+def test_names_of_cameras_stay_in_the_view(opened: Any) -> None:
+    """However near one is, on a narrow screen too: nothing is written beyond the edge."""
+    opened.set_viewport_size({"width": 390, "height": 700})
+    spoken = """() => {
+        const said = window.said = [], proto = CanvasRenderingContext2D.prototype, write = proto.fillText;
+        proto.fillText = function (name, x, y) {
+            said.push([name, x, y, this.measureText(name).width / 2]);
+            write.call(this, name, x, y);
+        };
+    }"""
+    opened.evaluate(spoken)
+    figure = started(opened)
+    for key in ("", "ArrowUp", "ArrowUp", "+", "+", "+", "+", "+", "+"):
+        if key:
+            figure.locator("canvas").press(key)
+        pixels(opened, figure)
+    box = figure.locator("canvas").bounding_box()
+    said = opened.evaluate("window.said")
+    assert {name for name, *_ in said} == {"keyframe", "frame"}
+    assert all(half <= x <= box["width"] - half and 11 <= y <= box["height"] - 4 for _, x, y, half in said)
+
+
+def test_every_line_that_lies_on_others_is_seen(browser: Any, tmp_path: Path) -> None:
+    names = ("torch", "native", "cuda", "mine")
+    alike = made.write(tmp_path / "run", [made.oracle(made.RAY), *(made.another(made.RAY, name) for name in names)])
+    file = tmp_path / "alike.html"
+    file.write_text(made.page(alike), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(file.as_uri())
+    drawing = page.locator("svg[aria-label^='Cost and update norm']")
+    image = np.asarray(Image.open(io.BytesIO(drawing.screenshot())).convert("RGB")).astype(int)
+    for i, name in enumerate(names, 1):
+        wanted = page.evaluate("name => getComputedStyle(document.querySelector('.pic-case .' + name)).color", f"pic-s{i}")
+        colour = np.array([int(part) for part in re.findall(r"\d+", wanted)[:3]])
+        assert (np.abs(image - colour).max(axis=2) < 40).sum() > 150, name
+    page.close()
+
+
 def test_it_turns_with_a_drag_and_resets(opened: Any) -> None:
     figure = started(opened)
     before = pixels(opened, figure)
@@ -153,7 +219,7 @@ def test_the_wheel_zooms_once_the_view_was_clicked(opened: Any) -> None:
 def test_every_pose_and_step_can_be_seen(opened: Any) -> None:
     figure = started(opened)
     poses = figure.locator("fieldset label")
-    assert [text.strip() for text in poses.all_inner_texts()] == ["initial", "reference (oracle)", "mine.py:off (out of tolerance)"]
+    assert [text.strip() for text in poses.all_inner_texts()] == ["initial", "reference (oracle)", "mine.py:off (another pose)"]
     solved = pixels(opened, figure)
     poses.nth(0).click()
     initial = pixels(opened, figure)

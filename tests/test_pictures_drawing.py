@@ -95,7 +95,7 @@ def test_everything_given_is_escaped() -> None:
 
 def test_a_trace_is_drawn_at_its_numbers() -> None:
     found = made.tree(convergence([solved("reference", [1000.0, 100.0, 10.0])], stops_below=0.1))
-    path = next(p for p in found.all("path") if p.attributes.get("class") == "pic-trace")
+    path = next(p for p in found.all("path") if "pic-trace" in p.attributes.get("class", "").split())
     x, y = made.numbers(path.attributes["d"]).T
     assert np.diff(x) == pytest.approx([x[1] - x[0]] * 2, abs=0.11)
     assert np.diff(y) == pytest.approx([y[1] - y[0]] * 2, abs=0.11)  # equal factors are equal steps: logarithmic
@@ -110,7 +110,7 @@ def test_the_first_divergence_is_marked_where_it_is() -> None:
     found = made.tree(convergence(two))
     marks = [p for p in found.all("path") if p.attributes.get("class") == "pic-leaves"]
     assert len(marks) == 2  # one in each panel
-    trace = made.numbers(next(p for p in found.all("path") if p.attributes.get("class") == "pic-trace").attributes["d"])
+    trace = made.numbers(next(p for p in found.all("path") if "pic-trace" in p.attributes.get("class", "").split()).attributes["d"])
     assert made.numbers(marks[0].attributes["d"])[:, 0] == pytest.approx(trace[2, 0], abs=0.11)
     assert "mine leaves at 2" in found.text
     assert "leaves" not in made.tree(convergence(two[:1])).all("svg")[0].all("text")[-1].text
@@ -124,7 +124,7 @@ def test_a_divergence_that_is_no_iteration_is_not_drawn(at: object) -> None:
 
 def test_what_a_logarithmic_axis_cannot_show_is_marked_and_breaks_the_line() -> None:
     found = made.tree(convergence([solved("reference", [100.0, math.nan, 10.0, math.inf, 0.0, -3.0])]))
-    first = next(p for p in found.all("path") if p.attributes.get("class") == "pic-trace")
+    first = next(p for p in found.all("path") if "pic-trace" in p.attributes.get("class", "").split())
     assert first.attributes["d"].count("M") == 2 and "nan" not in first.attributes["d"]
     drawn = found.all("path")
     assert sum(p.attributes["d"].count(drawing.CROSS) for p in drawn) == 4  # two in each panel
@@ -133,11 +133,27 @@ def test_what_a_logarithmic_axis_cannot_show_is_marked_and_breaks_the_line() -> 
 
 def test_a_very_long_trace_is_thinned_and_keeps_its_end() -> None:
     found = made.tree(convergence([solved("reference", [1e6 / (k + 1) for k in range(9999)])]))
-    path = next(p for p in found.all("path") if p.attributes.get("class") == "pic-trace")
+    path = next(p for p in found.all("path") if "pic-trace" in p.attributes.get("class", "").split())
     points = made.numbers(path.attributes["d"])
     assert 300 < len(points) <= 402
     assert points[-1, 0] > points[:-1, 0].max()
     assert len(str(found.all("desc")[0].text)) < 200
+
+
+def test_lines_that_lie_on_one_another_are_drawn_in_turn() -> None:
+    costs = [1000.0, 100.0, 10.0, 5.0, 4.0, 3.0]
+    alike = [solved(name, costs, order=i) for i, name in enumerate(("reference", "torch", "native", "cuda"))]
+    other = solved("mine", [1000.0, 100.0, 50.0, 40.0, 30.0, 20.0], order=4, at=2)
+    found = made.tree(convergence([*alike, other]))
+    panels = len([p for p in found.all("path") if "pic-band-of" in p.attributes.get("class", "")])
+    assert panels == 2
+    lines = [p.attributes for p in found.all("path") if p.attributes.get("class") == "pic-trace"]
+    dashes = [(it.get("stroke-dasharray"), it.get("stroke-dashoffset")) for it in lines]
+    assert dashes == [*[("9 18", shift) for shift in ("0", "-9", "-18")], (None, None)] * panels
+    marked = [
+        p.attributes["d"].count("M") for g in found.all("g") for p in g.all("path") if p.attributes.get("class") == "pic-marks"
+    ]
+    assert marked == [2, 2, 2, 6] * panels  # of six iterations each of the three has its own
 
 
 def errors(size: float) -> dict[str, float]:
@@ -181,10 +197,11 @@ def test_the_floor_is_the_runs_own_or_is_not_drawn() -> None:
     assert "floor" not in times(slow, series, points)
     idle = [dataclasses.replace(made.another(made.RAY, "skip", trace=()), solve_seconds=4e-4, judged=False, iterations=0)]
     found = made.tree(times([*slow, *idle], series, points))
-    assert "floor: skip solves nothing, median 0.4 ms in this run" in found.text
+    label = next(group for group in found.all("g") if group.all("text") and group.text == "floor (skip): 0.4 ms")
     [floor] = [made.numbers(p.attributes["d"]) for p in found.all("path") if p.attributes.get("class") == "pic-leaves"]
     [line] = [made.numbers(p.attributes["d"]) for p in found.all("path") if p.attributes.get("class") == "pic-trace"]
     assert floor[0, 1] > line[:, 1].max()  # lower on the page than every solve
+    assert float(label.all("text")[0].attributes["x"]) > floor[:, 0].max()  # beside the line, where no mark is
     rows = time_rows([*slow, *idle], series, points)
     assert [(row.solver, row.idle, row.solves, row.median) for row in rows] == [("torch", False, 2, "11"), ("skip", True, 1, "0.4")]
 

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import shutil
 import time
 from pathlib import Path
 
@@ -18,11 +17,13 @@ import pytest
 from harness.case import Case
 from harness.casefile import write_case
 from harness.outcome import ExceptionInfo, Kind, Outcome
+from harness.report import write_report
 from harness.report.pictures import PICTURES_CSS, PICTURES_JS, case_pictures, run_pictures
 from harness.report.pictures.cloud import MOST_POINTS, POSTER, error_sizes, project, scattered, transform
 from harness.report.pictures.compose import _of_case
 from harness.report.pictures.material import gather
 from harness.report.pictures.residuals import residuals
+from harness.report.sheets import PAGE_BYTES
 from harness.run import YARDSTICKS, write_outcome
 
 BUDGET_BYTES, BUDGET_CPU_S = 1_600_000, 20.0
@@ -59,16 +60,52 @@ def test_a_case_has_its_pictures(tmp_path: Path, name: str) -> None:
 
 def test_a_pose_that_differs_has_a_row_of_its_own(tmp_path: Path) -> None:
     pose = problems.oracle_of(made.RAY).T_CkCf
-    off = made.another(made.RAY, "mine.py:off", made.moved(pose), made.leaving(made.RAY, 3))
+    off = dataclasses.replace(made.another(made.RAY, "mine.py:off", made.moved(pose), made.leaving(made.RAY, 3)), expected=False)
     run = made.write(tmp_path / "run", [made.oracle(made.RAY), made.another(made.RAY, "torch"), off])
     page = made.tree(case_pictures(run, made.RAY))
     rows = [row.all("th")[0].words for row in page.all("table", "pic-maps")[0].all("tr")[1:]]
     assert [row.split(" pose")[0] for row in rows] == ["Initial", "Solved", "mine.py:off's"]
-    assert "out of tolerance" in rows[2]
+    assert "wrong pose" in rows[2]
     assert "Leaves the oracle\u2019s trace: mine.py:off after iteration 3." in page.text
     names = [(it["name"], len(it["path"])) for it in scene(case_pictures(run, made.RAY))["poses"]]
     steps = len(problems.oracle_of(made.RAY).trace) + 1
-    assert names == [("initial", 1), ("reference (oracle)", steps), ("torch", 1), ("mine.py:off (out of tolerance)", steps)]
+    assert names == [("initial", 1), ("reference (oracle)", steps), ("torch", 1), ("mine.py:off (wrong pose)", steps)]
+    assert scene(case_pictures(run, made.RAY))["start"] == 3 and "Shown first: mine.py:off (wrong pose)." in page.text
+
+
+@pytest.mark.parametrize(
+    ("leaves", "words"),
+    [
+        ((), "No other solver left a trace."),
+        (("torch",), "No solver leaves the oracle\u2019s trace."),
+        (("mine",), "mine reported no iterations."),
+        (("torch", "native", "mine"), "torch, native keep to the oracle\u2019s trace. mine reported no iterations."),
+        (("torch", "other", "mine"), "Leaves the oracle\u2019s trace: other after iteration 2. mine reported no iterations."),
+    ],
+)
+def test_who_reported_no_iterations_is_not_said_to_have_kept_to_the_trace(
+    tmp_path: Path, leaves: tuple[str, ...], words: str
+) -> None:
+    pose = made.moved(problems.oracle_of(made.RAY).T_CkCf)
+    silent = {"mine": ((), pose), "other": (made.leaving(made.RAY, 2), pose)}
+    others = [made.another(made.RAY, name, *reversed(silent.get(name, (None, None)))) for name in leaves]
+    run = made.write(tmp_path / "run", [made.oracle(made.RAY), *others])
+    caption = made.tree(case_pictures(run, made.RAY)).all("figcaption")[0].words
+    assert (
+        caption.removeprefix("Convergence. ").removesuffix(
+            " The band is the oracle\u2019s; lines that lie on one another are drawn in turn."
+        )
+        == words
+    )
+
+
+def test_the_3d_view_begins_with_what_went_wrong(tmp_path: Path) -> None:
+    pose = made.moved(problems.oracle_of(made.RAY).T_CkCf)
+    off = made.another(made.RAY, "mine.py:off", pose)
+    for name, expected, shown in (("wrong", False, "mine.py:off (wrong pose)"), ("fine", True, "reference (oracle)")):
+        run = made.write(tmp_path / name, [made.oracle(made.RAY), dataclasses.replace(off, expected=expected)])
+        found = scene(case_pictures(run, made.RAY))
+        assert found["poses"][found["start"]]["name"] == shown
 
 
 def test_an_oracle_nobody_asked_for_is_drawn_from_the_yardsticks(tmp_path: Path) -> None:
@@ -232,17 +269,33 @@ def test_the_style_and_the_script_are_whole() -> None:
         assert word not in PICTURES_CSS + PICTURES_JS
 
 
-def test_all_pictures_of_the_shipped_corpus_are_within_their_budget(tmp_path: Path) -> None:
-    names = [name for name in problems.SHIPPED if name != problems.LARGE]
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> made.Run:
+    """A run of all shipped cases but the largest through five solvers, one of them absent."""
     outcomes = []
-    for name in names:
+    for name in problems.SHIPPED:
+        if name == problems.LARGE:
+            continue
         right = problems.oracle_of(name)
-        judged = made.oracle(name) if right.T_CkCf else right
-        outcomes += [judged, *(dataclasses.replace(judged, solver=solver) for solver in ("torch", "native", "cuda"))]
-    run = made.write(tmp_path / "run", outcomes)
+        n = right.iterations or 0
+        more = {"stages": made.report_run.stages(iterations=n), "seconds": 1.6, "repeat": f"python -m harness replay cases/{name}"}
+        judged = dataclasses.replace(made.oracle(name) if right.T_CkCf else right, expected=True, **more)
+        outcomes += [judged, *(dataclasses.replace(judged, solver=solver) for solver in ("torch", "native"))]
+        outcomes.append(dataclasses.replace(judged, solver="skip", trace=(), iterations=0, judged=False))
+        outcomes.append(made.report_run.outcome(name, "cuda", Kind.UNAVAILABLE, stage="", expected=None, reason="no NVIDIA GPU"))
+    return made.write(tmp_path_factory.mktemp("corpus") / "run", outcomes)
+
+
+def test_all_pictures_of_the_shipped_corpus_are_within_their_budget(corpus: made.Run) -> None:
     start = time.process_time()
-    sizes = {name: len(case_pictures(run, name).encode()) for name in names} | {"run": len(run_pictures(run).encode())}
+    sizes = {name: len(case_pictures(corpus, name).encode()) for name in corpus.cases} | {"run": len(run_pictures(corpus).encode())}
     assert time.process_time() - start < BUDGET_CPU_S
     assert sum(sizes.values()) < BUDGET_BYTES
     assert max(sizes.values()) < 90_000
-    shutil.rmtree(tmp_path / "run")
+
+
+def test_the_report_of_the_shipped_corpus_is_one_page(corpus: made.Run) -> None:
+    """With room for the case that is left out here, and for what a machine says of itself."""
+    page = write_report(corpus.folder)
+    assert not list(corpus.folder.glob("cases-*.html"))
+    assert 1_500_000 < page.stat().st_size < PAGE_BYTES - 100_000

@@ -14,7 +14,7 @@ import sanitizer_recordings as recorded
 from harness.outcome import Kind
 from harness.report.addresses import access_of, address_drawing, said
 from harness.report.findings import views
-from harness.report.timeline import phases, timeline
+from harness.report.timeline import timeline
 
 CELL = 12
 
@@ -113,20 +113,25 @@ STAGES = (("spawned", 0.0), ("imported", 0.06257), ("loaded", 0.06958), ("contex
 def test_time_is_to_scale_and_the_end_is_where_it_died() -> None:
     died = made.outcome("a", "b", Kind.CRASHED, stage="solving", expected=False, exit=made.SEGFAULT)
     died = replace(died, stages=STAGES, seconds=0.93)
-    assert [name for name, _, _ in phases(died)] == ["import", "load case", "place tensors", "prepare", "solve"]
-    [svg] = html_tree.parse(str(timeline(died))).all("svg")
-    [solve] = svg.all("path", "died")
-    assert corners(solve.attributes["d"])[0] == pytest.approx(560 * 0.07168 / 0.93, abs=0.1)
-    assert "930 ms, died: SIGSEGV during solve" in svg.text and "not reached: solved, written" in svg.text
-    assert svg.all("path", "cross") and svg.all("path", "never")
+    [bar] = (drawn := html_tree.parse(str(timeline(died)))).all("div", "bar")
+    parts = {it.text: it.attributes for it in bar.all("i")}
+    assert list(parts) == ["import", "load case", "place tensors", "prepare", "solve"]
+    shares = {name: float(it["style"].removeprefix("flex-grow:")) for name, it in parts.items()}
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert shares["solve"] == pytest.approx((0.93 - 0.07168) / 0.93, abs=1e-4)
+    assert parts["solve"]["class"] == "died" and parts["solve"]["title"] == "solve: 858 ms"
+    assert "930 ms, died: SIGSEGV during solve" in drawn.text and "not reached: solved, written" in drawn.text
 
 
-def test_a_good_end_has_no_cross_and_iterations_are_one_phase() -> None:
-    good = made.solved("a", "b", 1)
-    [svg] = html_tree.parse(str(timeline(good))).all("svg")
-    assert not svg.all("path", "cross") and not svg.all("path", "never") and "died" not in svg.text
-    names = [name for name, _, _ in phases(good)]
-    assert names == ["import", "load case", "place tensors", "prepare", "solve", "write result", "end"]
+def test_every_part_of_the_bar_is_named_below_it_in_its_colour() -> None:
+    drawn = html_tree.parse(str(timeline(made.solved("a", "b", 1))))
+    names = ["import", "load case", "place tensors", "prepare", "solve", "write result", "end"]
+    parts, below = drawn.all("div", "bar")[0].all("i"), drawn.all("li")
+    assert [it.text for it in parts] == [it.all("b")[0].text for it in below] == names
+    assert [it.attributes["class"] for it in parts] == [it.all("i")[0].attributes["class"] for it in below]
+    assert {it.text for it in parts if it.attributes["class"] == "solve"} == {"solve"}
+    assert "died" not in drawn.text and "not reached" not in drawn.text
+    assert "iterations 1\u20136" in below[4].text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from dataclasses import replace
@@ -13,12 +14,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import report_run as made
+from typer.testing import CliRunner
 
+from harness import cli
 from harness.errors import ResultError
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
 from harness.report import sheets, write, write_report
-from harness.report.page import MOST_PICTURES
+from harness.report.cases import MOST_PICTURES
 from harness.report.text import clean
+from harness.run import OUTCOMES
 
 HOSTILE = (
     "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\" onfocus='x' {{7*7}} $\\frac{$ & "
@@ -52,7 +56,9 @@ def test_hostile_strings_stay_text(tmp_path: Path) -> None:
     assert "49" not in page.all("title")[0].text
     html = (tmp_path / "run" / "index.html").read_bytes().decode("utf-8")
     assert not {"\x00", "\x1b", "\u202e"} & set(html)
-    assert [pre.text for pre in page.all("article")[0].all("pre")].count(clean(HOSTILE)) == 4  # traceback and the three outputs
+    assert [pre.text for pre in page.all("article", "failure")[0].all("pre")].count(
+        clean(HOSTILE)
+    ) == 4  # traceback and the three outputs
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
     assert rows[0]["exception_message"] == clean(HOSTILE)
 
@@ -65,7 +71,7 @@ def test_dollars_in_a_name_are_not_formulas(tmp_path: Path) -> None:
 def test_megabytes_of_output_are_cut_in_the_middle(tmp_path: Path) -> None:
     text = "first line\n" + "x" * 5_000_000 + "\nlast line"
     crash = made.outcome("loud", "torch", Kind.CRASHED, stage="solving", expected=False, exit=made.SEGFAULT, stdout=text)
-    article = report(tmp_path, [crash]).all("article")[0]
+    [article] = report(tmp_path, [crash]).all("article", "failure")
     parts = [pre.text for pre in article.all("pre") if pre.attributes.get("class") != "repeat"]
     assert parts[0].startswith("first line")
     assert parts[1].endswith("last line")
@@ -93,7 +99,7 @@ def test_an_unfinished_run_says_so_and_shows_what_is_missing(tmp_path: Path) -> 
 
 def test_a_run_without_failures(tmp_path: Path) -> None:
     page = report(tmp_path, [made.solved("one", solver, 1) for solver in made.SOLVERS])
-    assert page.all("h1")[0].words == "✓ 1 case \u00d7 3 solvers: all 3 as expected"
+    assert page.all("h1")[0].words == "✓ All 2 outcomes as expected"
     assert page.all("header", "good")
     assert not page.all("article")
 
@@ -112,14 +118,55 @@ def test_traces_of_nan_and_infinity_are_drawn_as_far_as_they_go(tmp_path: Path) 
 def test_two_outcomes_of_one_name_get_two_sections(tmp_path: Path) -> None:
     same = made.solved("twice", "torch", 1)
     page = report(tmp_path, [same, replace(same, tool="a b"), replace(same, tool="a/b")])
-    assert len([it for it in page.all("details") if it.attributes["id"].startswith("outcome")]) == 3
+    assert len([it for it in page.all("details") if "data-outcome" in it.attributes]) == 3
 
 
-def test_a_word_where_a_number_belongs_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_damaged_outcome_costs_only_itself_and_is_named(tmp_path: Path) -> None:
     wrong = made.parity(1.0)
     wrong["oracle"]["d_sigma"] = "much"
-    with pytest.raises(ResultError, match=r"one torch none: parity\.oracle\.d_sigma"):
-        report(tmp_path, [replace(made.solved("one", "torch", 1), parity=wrong)])
+    outcomes = [made.solved(case, "torch", 1) for case in ("one", "two", "three")]
+    outcomes[1] = replace(outcomes[1], parity=wrong)
+    folder = made.write_run(tmp_path / "run", outcomes)
+    (folder / OUTCOMES / "00000.json").write_text('{"case": "one<script>"', encoding="utf-8")
+    page = html_tree.parse(write_report(folder).read_text(encoding="utf-8"))
+    [header] = page.all("header", "unsure")
+    assert "2 outcomes left out, because damaged: 00000.json: json: " in header.words
+    assert "two torch none: parity.oracle.d_sigma: is not a number: 'much'" in header.words
+    assert [row["case"] for row in pq.read_table(folder / "results.parquet").to_pylist()] == ["three"]
+    (folder / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ResultError, match=r"run\.json: json"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize("name", ["index.html", "results.csv", "results.parquet"])
+def test_a_file_that_cannot_be_written_is_named(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    (folder / name).mkdir()
+    with pytest.raises(ResultError, match=f"{name}: file: cannot be written: "):
+        write_report(folder)
+    monkeypatch.setattr("sys.argv", ["harness", "report", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    monkeypatch.setattr(write, "write_bytes", full)
+    with pytest.raises(ResultError, match=r"results\.parquet: file: cannot be written: No space left on device"):
+        write_report(folder)
+
+
+def test_a_sheet_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    folder = made.write_run(tmp_path / "run", [made.solved("one", "torch", 1)])
+    (folder / "cases-0001.html").mkdir()
+    with pytest.raises(ResultError, match=r"cases-0001\.html: file: cannot be removed"):
+        write_report(folder)
 
 
 def test_two_thousand_outcomes(tmp_path: Path) -> None:
@@ -138,7 +185,8 @@ def test_two_thousand_outcomes(tmp_path: Path) -> None:
     index = pages.pop(file.name)
     for page in (index, *pages.values()):
         html_tree.check_links(page, pages | {file.name: index})
-    assert "400 failures" in index.all("h1")[0].text
+    assert index.all("h1")[0].words == "✗ 4 bugs in 4 solvers: crash (SIGSEGV) on 400 cases"
+    assert "400 failures" in index.all("p", "counts")[0].text
     details = [e for page in pages.values() for e in page.walk() if "data-outcome" in e.attributes]
     assert {e.attributes["id"] for e in details} == {e.attributes["id"] for e in index.all("li") if "data-outcome" in e.attributes}
     assert len(details) == 2000
@@ -152,6 +200,6 @@ def test_a_smaller_report_takes_the_pages_of_a_larger_one_away(tmp_path: Path, m
     monkeypatch.setattr(sheets, "SHEET_BYTES", 1000)
     write_report(folder, pictures=False)
     assert sorted(it.name for it in folder.glob("*.html")) == [f"cases-{i:04}.html" for i in (1, 2, 3, 4)] + ["index.html"]
-    write_report(folder, pictures=False, one_file=True)
+    assert CliRunner().invoke(cli.app, ["report", str(folder), "--no-pictures", "--one-file"]).exit_code == 0
     assert [it.name for it in folder.glob("*.html")] == ["index.html"]
     assert "case-3" in (folder / "index.html").read_text(encoding="utf-8")

@@ -9,39 +9,43 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.jsonfile import dumps
-from harness.outcome import Kind, Outcome
+from harness.outcome import Exit, Kind, Outcome
 from harness.report.bugs import DiagnosisView, diagnosis_view
 from harness.report.findings import FindingView, views
+from harness.report.stacks import Piece, pieces
 from harness.report.text import Clipped, clean, clip, duration, number, shorten
-from harness.report.timeline import not_reached, timeline
-from harness.report.words import MARK_MEANINGS, MARKS, label, style, what_happened
+from harness.report.timeline import timeline
+from harness.report.words import how_words, is_off, label, mark, meaning, style, what_happened
 from harness.report.yardsticks import MEASURES, YARDSTICKS, Parity, Tolerance, exceeds
 
 _LONGEST, _MOST_NOTES = 4000, 100
 
 
 @dataclass(frozen=True)
-class Stage:
-    """``state`` is done, last (where it ended) or never (not reached)."""
+class Block:
+    """A titled piece of program output, cut in the middle where it is long."""
 
-    name: str
-    at: str
-    state: str
+    title: str
+    head: tuple[Piece, ...]
+    omitted: int
+    tail: tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
-class Block:
-    """A titled piece of program output."""
+class Place:
+    """Where an outcome stands in its page, and what it leads to: ``bugs`` are (number, link), the gravest first."""
 
-    title: str
-    text: Clipped
+    anchor: str
+    case_href: str
+    pictures_href: str = ""
+    bugs: tuple[tuple[int, str], ...] = ()
+    opened: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
-    anchor: str
+    place: Place
     case: str
-    case_href: str
     solver: str
     tool: str
     word: str
@@ -55,7 +59,6 @@ class Section:
     because: str
     facts: tuple[tuple[str, str], ...]
     timeline: Markup
-    stages: tuple[Stage, ...]
     parity_rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
     findings: tuple[FindingView, ...]
     findings_left_out: int
@@ -65,38 +68,50 @@ class Section:
     diagnosis: DiagnosisView | None
     tags: str
 
+    @property
+    def anchor(self) -> str:
+        return self.place.anchor
+
+    @property
+    def case_href(self) -> str:
+        return self.place.case_href
+
 
 def section(outcome: Outcome, parity: Parity | None, case: Mapping[str, Any], tolerances: Mapping[str, Tolerance],
-            anchor: str, case_href: str, limit: int) -> Section:  # fmt: skip
+            place: Place, limit: int) -> Section:  # fmt: skip
     """``limit`` is how many characters each piece of output may have."""
     word, detail = label(outcome)
+    sentence, drawn = what_happened(outcome), timeline(outcome)
+    facts = _facts(outcome, parity, sentence) + ([] if drawn else [("Last stage", outcome.stage)])
     return Section(
-        anchor=anchor,
+        place=place,
         case=clean(outcome.case),
-        case_href=case_href,
         solver=clean(outcome.solver),
-        tool=clean(outcome.how),
+        tool=how_words(outcome.how),
         word=word,
         detail=detail,
-        mark=MARKS[outcome.expected],
-        judgement=MARK_MEANINGS[outcome.expected],
+        mark=mark(outcome),
+        judgement=meaning(outcome),
         failed=outcome.expected is False,
         style=style(outcome),
-        sentence=what_happened(outcome),
+        sentence=sentence,
         expect=clean(str(case.get("expect") or "")),
         because=clean(str(case.get("because") or "")),
-        facts=tuple((name, _bounded(value)) for name, value in _facts(outcome, parity) if value),
-        timeline=timeline(outcome),
-        stages=_stages(outcome),
-        parity_rows=_parity_rows(parity, tolerances),
+        facts=tuple((name, _bounded(value)) for name, value in facts if value),
+        timeline=drawn,
+        parity_rows=_parity_rows(parity, tolerances, fails=is_off(outcome)),
         findings=(shown := views(outcome.findings)),
         findings_left_out=len(outcome.findings) - len(shown),
-        blocks=tuple(Block(title, clip(text, limit)) for title, text in _output(outcome) if text.strip()),
+        blocks=tuple(_block(title, clip(text, limit)) for title, text in _output(outcome) if text.strip()),
         notes=tuple(_bounded(note) for note in outcome.notes[:_MOST_NOTES]),
         repeat=clean(outcome.repeat),
-        diagnosis=diagnosis_view(outcome),
+        diagnosis=diagnosis_view(outcome, sentence),
         tags=clean(" ".join(case.get("tags") or ())),
     )
+
+
+def _block(title: str, text: Clipped) -> Block:
+    return Block(title, pieces(text.head), text.omitted, pieces(text.tail) if text.omitted else ())
 
 
 def _bounded(text: str) -> str:
@@ -104,22 +119,21 @@ def _bounded(text: str) -> str:
     return clean(text) if len(text) <= _LONGEST else clean(text[:_LONGEST]) + f"\u2026 ({len(text) - _LONGEST:,} characters more)"
 
 
-def _facts(outcome: Outcome, parity: Parity | None) -> list[tuple[str, str]]:
-    """(name, value); an empty value is left out."""
+def _facts(outcome: Outcome, parity: Parity | None, said: str) -> list[tuple[str, str]]:
+    """(name, value); an empty value is left out, and so is what stands in the sentence above."""
     facts = [("Solver status", outcome.status or "")]
-    if outcome.exception:
+    if outcome.exception and clean(outcome.exception.message) not in said:
         facts.append(("Exception", f"{outcome.exception.type}: {outcome.exception.message}"))
     if outcome.cuda:
         sticky = "sticky: the process can do nothing more on the GPU" if outcome.cuda.sticky else "not sticky"
         facts.append(("CUDA error", f"{outcome.cuda.code} {outcome.cuda.name} ({sticky}). {outcome.cuda.meaning}".strip()))
     if outcome.exit:
-        signal = f", signal {outcome.exit.signal}" if outcome.exit.signal and outcome.exit.signal != outcome.exit.name else ""
-        facts.append(("Exit", f"{exit_code(outcome.exit.code)} {outcome.exit.name}{signal}: {outcome.exit.meaning}"))
+        facts.append(("Exit", _exit_words(outcome.exit)))
     if outcome.kind is Kind.TIMEOUT:
         facts.append(("Time limit", f"{number(outcome.limit_s)} s"))
-    facts.append(("Reason", outcome.reason or ""))
+    facts.append(("Reason", "" if clean(outcome.reason or "") in said else outcome.reason or ""))
     facts.append(("Tool", _watched_by(outcome)))
-    if parity:
+    if parity and parity.why not in said:
         facts.append(("Parity", parity.why if parity.within else f"out of tolerance: {parity.why}"))
     if not outcome.judged:
         facts.append(("Judged", "no: a baseline that claims no parity"))
@@ -153,6 +167,12 @@ def _listed(what: str, names: Any) -> str:
     return f"; {what}: {shorten(', '.join(map(str, names[:5])), 300)}{more}"
 
 
+def _exit_words(ended: Exit) -> str:
+    signal = f", signal {ended.signal}" if ended.signal and ended.signal != ended.name else ""
+    name = "" if ended.name == f"exit {ended.code}" else f" {ended.name}"
+    return f"{exit_code(ended.code)}{name}{signal}: {ended.meaning}"
+
+
 def exit_code(code: int) -> str:
     """Windows' codes are known by their hexadecimal form."""
     return f"{code} (0x{code & 0xFFFFFFFF:08X})" if abs(code) > 255 else str(code)
@@ -173,39 +193,20 @@ def _document(value: Mapping[str, Any]) -> str:
     return "\n".join(f"{key}: {item if isinstance(item, str) else dumps(item, indent=None)}" for key, item in value.items())
 
 
-def _stages(outcome: Outcome) -> tuple[Stage, ...]:
-    """The journal with its iterations folded into one entry, then the stages that were never reached."""
-    folded: list[tuple[str, str]] = []
-    iterations: list[str] = []
-    for name, at in outcome.stages:
-        if name.startswith("iteration"):
-            iterations.append(name.removeprefix("iteration").strip())
-            entry = (f"iterations {iterations[0]}\u2013{iterations[-1]}" if len(iterations) > 1 else name, duration(at))
-            if len(iterations) > 1 and folded and folded[-1][0].startswith("iteration"):
-                folded[-1] = entry
-            else:
-                folded.append(entry)
-        else:
-            folded.append((name, duration(at)))
-    if not folded and outcome.stage:
-        folded.append((outcome.stage, ""))
-    reached = {name for name, _ in folded}
-    complete = "written" in reached
-    stages = [Stage(shorten(name, 80), at, "done") for name, at in folded]
-    if stages and not complete:
-        stages[-1] = Stage(stages[-1].name, stages[-1].at, "last")
-    if outcome.kind is Kind.UNAVAILABLE or complete:
-        return tuple(stages)
-    return (*stages, *(Stage(name, "", "never") for name in not_reached(outcome)))
-
-
 def _parity_rows(
-    parity: Parity | None, tolerances: Mapping[str, Tolerance]
+    parity: Parity | None, tolerances: Mapping[str, Tolerance], *, fails: bool
 ) -> tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]:
+    """What makes a pose fail is marked: its distance from the oracle, by which alone it is judged."""
     if parity is None:
         return ()
     return tuple(
-        (text, tuple((number(errors.get(name)), exceeds(errors.get(name), tolerances.get(name))) for name in MEASURES))
+        (
+            text,
+            tuple(
+                (number(errors.get(name)), fails and yardstick == "oracle" and exceeds(errors.get(name), tolerances.get(name)))
+                for name in MEASURES
+            ),
+        )
         for yardstick, text in YARDSTICKS.items()
         if (errors := parity.errors.get(yardstick))
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
+from harness.report.words import how_words, judgement
 from harness.run import Run
 
 
@@ -29,16 +31,19 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run, aside: str = "", *, missed: bool = False) -> Headline:
-    """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good."""
+def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool = False) -> Headline:
+    """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good;
+    ``doubtful``: something of the run is not known.
+    """
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
-    judged = [outcome for outcome in run.outcomes if outcome.expected is not None]
+    judged = [outcome for outcome in run.outcomes if judgement(outcome) is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    state = "bad" if failures or missed else "good" if judged and not unjudged and run.finished and not pending else "unsure"
+    doubtful = doubtful or bool(unjudged or pending) or not (judged and run.finished)
+    state = "bad" if failures or missed else "unsure" if doubtful else "good"
     asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
-    return Headline(state, _text(tried, len(judged), failures), asides, _not_run(run))
+    return Headline(state, _text(run.outcomes, len(judged), failures), asides, _not_run(run))
 
 
 def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
@@ -47,16 +52,22 @@ def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
     return [(case, solver, tool) for case, solver, tool in run.plan.get("tasks", []) if (case, solver, tool) not in done]
 
 
-def _text(tried: list[Outcome], judged: int, failures: int) -> str:
+def _text(outcomes: Sequence[Outcome], judged: int, failures: int) -> str:
+    """How many of what, and what became of all of them: the numbers add up to the outcomes of the run."""
     if not judged:
         return "Nothing has been judged"
-    size = f"{count(len({it.case for it in tried}), 'case')} \u00d7 {count(len({it.solver for it in tried}), 'solver')}"
-    tools = dict.fromkeys(clean(it.how) for it in tried if it.how != "none")
-    if tools:
-        size += (", also" if any(it.how == "none" for it in tried) else "") + " under " + ", ".join(tools)
-    if not failures:
-        return f"{size}: all {judged} as expected"
-    return f"{size}: {judged - failures} of {judged} as expected; {count(failures, 'failure')}"
+    size = f"{count(len({it.case for it in outcomes}), 'case')} \u00d7 {count(len({it.solver for it in outcomes}), 'solver')}"
+    ways = dict.fromkeys(how_words(it.how) for it in outcomes if it.how != "none")
+    if ways:
+        size += (", also" if any(it.how == "none" for it in outcomes) else "") + " under " + ", ".join(ways)
+    parts = (
+        [f"{judged - failures} of {judged} as expected", count(failures, "failure")] if failures else [f"all {judged} as expected"]
+    )
+    not_run = sum(it.kind is Kind.UNAVAILABLE for it in outcomes)
+    baseline = sum(it.expected is not None and judgement(it) is None for it in outcomes)
+    parts += [f"{baseline} of a baseline that is not judged"] if baseline else []
+    parts += [f"{not_run} not run here"] if not_run else []
+    return f"{size}: {', '.join(parts)}"
 
 
 def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:

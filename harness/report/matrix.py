@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.outcome import Outcome
 from harness.report.text import clean
-from harness.report.words import MARK_MEANINGS, MARKS, label, style, what_happened
+from harness.report.words import how_words, label, mark, meaning, style, what_happened
 from harness.run import Run
 
 
@@ -62,7 +62,7 @@ def build_matrix(run: Run, outcome_hrefs: Mapping[int, str], case_hrefs: Mapping
             cells.append(_cell(*found[key]) if key in found else NOT_FINISHED if key in planned else None)
         title = clean(str(run.cases.get(case, {}).get("title") or ""))
         rows.append(Row(clean(case), title, case_hrefs[case], tuple(cells)))
-    names = tuple((clean(solver), tuple(clean(tool) for tool in its_tools)) for solver, its_tools in tools.items())
+    names = tuple((clean(solver), tuple(how_words(tool) for tool in its_tools)) for solver, its_tools in tools.items())
     return Matrix(names, len({tool for _, tool in columns}) > 1, tuple(rows))
 
 
@@ -70,8 +70,8 @@ def _cell(outcome: Outcome, href: str) -> Cell:
     word, detail = label(outcome)
     return Cell(
         href=href,
-        mark=MARKS[outcome.expected],
-        judgement=MARK_MEANINGS[outcome.expected],
+        mark=mark(outcome),
+        judgement=meaning(outcome),
         word=word,
         detail=detail,
         style=style(outcome),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.outcome import MEMORY_MODES, Outcome
+from harness.outcome import MEMORY_MODES, Outcome, how
 from harness.report.text import clean, shorten
-from harness.report.words import MARK_MEANINGS, MARKS, label, style
+from harness.report.words import how_words, label, mark, meaning, style
 from harness.run import Run
 
 
@@ -52,7 +52,7 @@ def build_modes(run: Run, hrefs: Mapping[int, str]) -> Modes | None:
         if len({_said(outcome) for outcome, _ in by_mode.values()}) > 1:
             cells = tuple(_cell(*by_mode[mode]) if mode in by_mode else None for mode in modes)
             rows.append(ModeRow(clean(case), clean(solver), clean(_how(tool, layout)), cells))
-    return Modes(modes, tuple(rows), len(several))
+    return Modes(tuple(how_words(how("none", mode)) for mode in modes), tuple(rows), len(several))
 
 
 def _said(outcome: Outcome) -> tuple[object, ...]:
@@ -67,4 +67,4 @@ def _cell(outcome: Outcome, href: str) -> ModeCell:
     findings = [str(found.get("message") or found.get("kind")) for found in outcome.findings]
     why = "; ".join(findings) or (outcome.notes[0] if outcome.notes and outcome.expected is False else "")
     words = " ".join(filter(None, label(outcome)))
-    return ModeCell(href, MARKS[outcome.expected], MARK_MEANINGS[outcome.expected], words, shorten(why, 160), style(outcome))
+    return ModeCell(href, mark(outcome), meaning(outcome), words, shorten(why, 160), style(outcome))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
+from harness.errors import ResultError
+from harness.report.cases import CaseRow
 from harness.report.evidence import Section
-from harness.report.page import CaseRow, Page
+from harness.report.page import Page
 
 PAGE_BYTES = 3_000_000
 """A page larger than this is split: what a browser opens from disk without a pause, and any bug tracker takes."""
@@ -17,7 +20,9 @@ PAGE_BYTES = 3_000_000
 SHEET_BYTES = 1_500_000
 """What a page of details is filled up to."""
 
-PREFIX = "cases-"
+INDEX, PREFIX = "index.html", "cases-"
+_LINK = re.compile(r'href="#([^"]+)"')
+"""A link within the page. Text of a stranger cannot look like one: its quotation marks are escaped."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +75,35 @@ def split(page: Page, entries: Mapping[str, Markup]) -> Split:
     for section in page.outcomes:
         sections.setdefault(section.case_href, []).append(section)
     pictures = {it.case_href: it.anchor for it in page.pictures}
-    sheets: list[Sheet] = []
-    where: dict[str, str] = {}
-    for groups in _filled(page.cases, sections, pictures, entries):
-        file = f"{PREFIX}{len(sheets) + 1:04}.html"
-        where |= dict.fromkeys((anchor for _, _, anchors in groups for anchor in anchors), file)
-        sheets.append(
-            Sheet(file, tuple(Group(case, first, tuple(entries[it] for it in anchors)) for case, first, anchors in groups))
+    cases = tuple(it.row for it in page.cases)
+    filled = {f"{PREFIX}{i:04}.html": groups for i, groups in enumerate(_filled(cases, sections, pictures, entries), 1)}
+    where = {anchor: file for file, groups in filled.items() for _, _, anchors in groups for anchor in anchors}
+    where |= {case.anchor: file for file, groups in filled.items() for case, first, _ in groups if first}
+    sheets = [
+        Sheet(
+            file,
+            tuple(
+                Group(case, first, tuple(_relinked(entries[it], file, where) for it in anchors)) for case, first, anchors in groups
+            ),
         )
+        for file, groups in filled.items()
+    ]
     stubs = []
-    for case in page.cases:
+    for case in cases:
         own, drawn = sections.get("#" + case.anchor, []), pictures.get("#" + case.anchor, "")
         first = drawn or (own[0].anchor if own else "")
         stubs.append(StubGroup(case, where.get(first, ""), drawn, tuple(Stub(it, where[it.anchor]) for it in own)))
     return Split(tuple(sheets), tuple(stubs))
+
+
+def _relinked(html: Markup, file: str, where: Mapping[str, str]) -> Markup:
+    """Links as they must be on the page ``file``: to an anchor on another page by its name, to what is on none by the index."""
+
+    def leads(match: re.Match[str]) -> str:
+        there = where.get(match[1], INDEX)
+        return match[0] if there == file else f'href="{there}#{match[1]}"'
+
+    return Markup(_LINK.sub(leads, html))
 
 
 def _filled(
@@ -110,7 +130,10 @@ def _filled(
 
 
 def remove_stale(folder: Path, kept: Mapping[str, object]) -> None:
-    """Sheets of an earlier report of the same run that this one does not have."""
+    """Sheets of an earlier report of the same run that this one does not have. Raises ``ResultError`` naming the file."""
     for file in folder.glob(f"{PREFIX}[0-9]*.html"):
         if file.name not in kept:
-            file.unlink()
+            try:
+                file.unlink()
+            except OSError as error:
+                raise ResultError(file, "file", f"cannot be removed: {error.strerror or error}") from None

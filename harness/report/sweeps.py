@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.relayout import LAYOUTS
-from harness.report.text import clean, count
+from harness.outcome import Kind
+from harness.relayout import LAYOUTS, MEANINGS
+from harness.report.text import Anchors, clean, count
+from harness.report.words import MARKS, WRONG_POSE, how_words
 from harness.sweep.files import has_fault, read_sweeps
 
 MAX_GRIDS = 24
+_MEANINGS = {True: "faults", False: "no fault", None: "not known"}
 
 
 @dataclass(frozen=True)
 class SweepCell:
+    """``words`` are (how it ended, the ways of running that ended so); the ways are empty where all did."""
+
     mark: str
-    words: str
+    meaning: str
+    words: tuple[tuple[str, str], ...]
     style: str
-    repeat: str
+    href: str
 
 
 @dataclass(frozen=True)
@@ -30,24 +36,40 @@ class SweepRow:
 
 
 @dataclass(frozen=True)
-class SweepGrid:
-    """``base`` is the healthy layout of the other tensors where one alone is moved; ``more`` are (layout, cell, is a test)."""
+class Tried:
+    """One layout: what came of it, and for each way of running (its name, verdict, the command that repeats it)."""
 
-    title: str
+    anchor: str
+    layout: str
+    cell: SweepCell
+    runs: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class SweepGrid:
+    """``base`` is the healthy layout of the other tensors where one alone is moved. ``alike`` is what every layout ended in, where
+    that is one thing: then there are no rows.
+    """
+
+    case: str
+    solver: str
+    ways: tuple[str, ...]
     rule: str
     base: str
     tensors: tuple[str, ...]
     rows: tuple[SweepRow, ...]
-    more: tuple[tuple[str, SweepCell, bool], ...]
+    alike: str
+    tried: tuple[Tried, ...]
 
 
 @dataclass(frozen=True)
 class Sweeps:
-    """``rest`` is (rule, sweeps it is true of) for those without a fault."""
+    """``rest`` is (rule, sweeps it is true of) for those without a fault; ``layouts`` are (name, meaning)."""
 
     grids: tuple[SweepGrid, ...]
     left_out: int
     rest: tuple[tuple[str, tuple[str, ...]], ...]
+    layouts: tuple[tuple[str, str], ...]
     aside: str
 
 
@@ -62,44 +84,85 @@ def build_sweeps(folder: Path) -> Sweeps | None:
         if not has_fault(sweep):
             rest.setdefault(clean(sweep["rule"]), []).append(_title(sweep))
     aside = f"{count(len(faulty), 'layout sweep')} of {len(sweeps)} found a fault." if faulty else ""
+    families = _families(faulty)
+    anchors = Anchors()
     return Sweeps(
-        tuple(_grid(sweep) for sweep in faulty[:MAX_GRIDS]), max(0, len(faulty) - MAX_GRIDS),
-        tuple((rule, tuple(titles)) for rule, titles in rest.items()), aside,
+        tuple(_grid(family, anchors) for family in families[:MAX_GRIDS]), sum(map(len, families[MAX_GRIDS:])),
+        tuple((rule, tuple(titles)) for rule, titles in rest.items()), tuple(MEANINGS.items()), aside,
     )  # fmt: skip
 
 
+def _families(sweeps: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Sweeps of one case and solver that came to the same rule are one grid, however they were run."""
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for sweep in sweeps:
+        families.setdefault((sweep["case"], sweep["solver"], _rule(sweep)), []).append(sweep)
+    return list(families.values())
+
+
 def _title(sweep: dict[str, Any]) -> str:
-    how = "" if sweep["tool"] == "none" else f" \u00d7 {sweep['tool']}"
-    return clean(f"{sweep['case']} \u00d7 {sweep['solver']}{how}")
+    how = "" if sweep["tool"] == "none" else f" \u00d7 {how_words(sweep['tool'])}"
+    return clean(f"{sweep['case']} \u00d7 {sweep['solver']}") + how
 
 
-def _grid(sweep: dict[str, Any]) -> SweepGrid:
-    entries = {str(entry["layout"]): entry for entry in sweep["layouts"]}
-    tensors = list(dict.fromkeys(name for entry in sweep["layouts"] for name in entry["tensors"]))
+def _rule(sweep: dict[str, Any]) -> str:
+    """The rule, its outcomes named as the rest of the report names them."""
+    rule = clean(sweep["rule"])
+    for entry in sweep["layouts"]:
+        rule = rule.replace(clean(entry["signature"]), _ended(entry))
+    return rule
+
+
+def _ended(entry: dict[str, Any]) -> str:
+    if entry["faulted"] and entry["outcome"] == Kind.OK.value:
+        return WRONG_POSE
+    return clean(entry["signature"]).removeprefix(f"{Kind.SOLVER_STATUS.value} ").removesuffix(" CONVERGED")
+
+
+def _grid(family: Sequence[dict[str, Any]], anchors: Anchors) -> SweepGrid:
+    """``family`` are sweeps of one case and solver, each run another way."""
+    first = family[0]
+    entries: dict[str, dict[str, dict[str, Any]]] = {}
+    for sweep in family:
+        for entry in sweep["layouts"]:
+            entries.setdefault(str(entry["layout"]), {})[how_words(sweep["tool"])] = entry
+    tensors = list(dict.fromkeys(name for sweep in family for entry in sweep["layouts"] for name in entry["tensors"]))
     base = next((layout.split(",")[0] for layout in entries if "," in layout), "")
-    rows, shown = [], set()
+    tried = {layout: _tried(layout, runs, base, anchors) for layout, runs in entries.items()}
+    rows = []
     for variant in LAYOUTS:
         alone = [f"{base},{name}={variant}" for name in tensors]
-        shown |= {variant, *alone}
-        rows.append(SweepRow(variant, _at(entries, variant), tuple(_at(entries, layout) for layout in alone)))
-    more = tuple(
-        (clean(layout.removeprefix(f"{base},")), _cell(entry), layout in sweep["tests"])
-        for layout, entry in entries.items()
-        if layout not in shown
+        rows.append(SweepRow(variant, _cell(tried, variant), tuple(_cell(tried, layout) for layout in alone)))
+    ends = {it.cell.words for it in tried.values()}
+    alike = next(iter(ends))[0][0] if len(ends) == 1 and len(next(iter(ends))) == 1 else ""
+    return SweepGrid(
+        case=clean(first["case"]),
+        solver=clean(first["solver"]),
+        ways=tuple(how_words(sweep["tool"]) for sweep in family),
+        rule=_rule(first),
+        base=clean(base),
+        tensors=tuple(clean(name) for name in tensors),
+        rows=() if alike else tuple(rows),
+        alike=alike,
+        tried=tuple(tried.values()),
     )
-    return SweepGrid(_title(sweep), clean(sweep["rule"]), clean(base), _names(tensors), tuple(rows), more)
 
 
-def _names(tensors: Sequence[str]) -> tuple[str, ...]:
-    return tuple(clean(name) for name in tensors)
+def _cell(tried: Mapping[str, Tried], layout: str) -> SweepCell | None:
+    return tried[layout].cell if layout in tried else None
 
 
-def _at(entries: dict[str, dict[str, Any]], layout: str) -> SweepCell | None:
-    return _cell(entries[layout]) if layout in entries else None
-
-
-def _cell(entry: dict[str, Any]) -> SweepCell:
-    mark = {True: "\u2717", False: "\u2713", None: "\u2013"}[entry["faulted"]]
-    wrong = entry["faulted"] and entry["outcome"] in ("OK", "SOLVER_STATUS")
-    style = "k-wrong" if wrong else "k-" + clean(entry["outcome"]).lower().replace("_", "-")
-    return SweepCell(mark, clean(entry["signature"]), style, clean(entry["repeat"]))
+def _tried(layout: str, runs: Mapping[str, dict[str, Any]], base: str, anchors: Anchors) -> Tried:
+    anchor = anchors.new("sweep", str(next(iter(runs.values()))["repeat"]), layout)
+    ends: dict[str, list[str]] = {}
+    for way, entry in runs.items():
+        ends.setdefault(_ended(entry), []).append(way)
+    words = tuple((end, "" if len(ends) == 1 else ", ".join(ways)) for end, ways in ends.items())
+    worst = next((entry for entry in runs.values() if entry["faulted"]), next(iter(runs.values())))
+    wrong = worst["faulted"] and worst["outcome"] in (Kind.OK.value, Kind.SOLVER_STATUS.value)
+    style = "k-wrong" if wrong else "k-" + clean(worst["outcome"]).lower().replace("_", "-")
+    faulted = worst["faulted"]
+    mark = MARKS[None if faulted is None else not faulted]
+    cell = SweepCell(mark, _MEANINGS[faulted], words, style, f"#{anchor}")
+    told = tuple((way, clean(entry["verdict"]), clean(entry["repeat"])) for way, entry in runs.items())
+    return Tried(anchor, clean(layout.removeprefix(f"{base},")), cell, told)

@@ -1,4 +1,4 @@
-"""Where the time of one replay went, drawn: a bar a phase, and where it ended if it did not end well."""
+"""Where the time of one replay went: a bar with a part a phase, and where it ended if it did not end well."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import math
 from markupsafe import Markup
 
 from harness.outcome import STAGES, Kind, Outcome
-from harness.report.pictures.drawing import tag, text
+from harness.report.pictures.drawing import tag
 from harness.report.text import duration, shorten
 
 PHASES = {"spawned": "import", "imported": "load case", "loaded": "place tensors", "context": "prepare", "solving": "solve",
           "solved": "write result", "written": "end"}  # fmt: skip
 """What a child does once it has journalled a stage; an iteration is part of solve."""
-
-_WIDTH, _TRACK, _TOP, _HEIGHT, _LETTER = 760.0, 560.0, 3.0, 17.0, 6.3
 
 
 def phase(stage: str) -> str:
@@ -61,7 +59,7 @@ def phases(outcome: Outcome) -> list[tuple[str, float, float]]:
 
 
 def timeline(outcome: Outcome) -> Markup:
-    """To scale in time. Empty where no times were recorded, or such as cannot be drawn."""
+    """To scale in time, a part a phase, name and duration of each below. Empty where no times were recorded that can be drawn."""
     times = [at for _, at in outcome.stages]
     if not times or not all(math.isfinite(at) and at >= 0 for at in (*times, outcome.seconds)) or times != sorted(times):
         return Markup()
@@ -69,32 +67,30 @@ def timeline(outcome: Outcome) -> Markup:
     whole, how = parts[-1][2], ended_by(outcome)
     if whole <= 0:
         return Markup()
-    paths, words = ["", ""], []
+    bar, key = Markup(), Markup()
     for i, (name, began, ended) in enumerate(parts):
-        x, width = _TRACK * began / whole, max(1.0, _TRACK * (ended - began) / whole)
-        if how and i == len(parts) - 1:
-            paths.append(_bar(x, width))
-        else:
-            paths[i % 2] += _bar(x, width)
-        label = shorten(name, 60)
-        if width > _LETTER * len(label) + 8:
-            words.append(text(x + 4, _TOP + 12.5, label))
-    classes = ("", "even", "died")
-    drawn = [tag("path", d=d, class_=name) if name else tag("path", d=d) for name, d in zip(classes, paths, strict=False) if d]
-    said = shorten(f"{duration(whole)}, {how} during {parts[-1][0]}" if how else duration(whole), 80)
-    below = text(_TRACK, 35, said, text_anchor="end", **({"class_": "died"} if how else {}))
-    if how:
-        drawn.append(tag("path", d=f"M{_TRACK - 5:g} 6l10 10m0-10l-10 10", class_="cross"))
+        kind = "died" if how and i == len(parts) - 1 else "solve" if name == "solve" else "around"
+        took, label = duration(ended - began), shorten(name, 60)
+        bar += tag(
+            "i", tag("b", label), class_=kind, style=f"flex-grow:{max(ended - began, 0.0) / whole:.4f}", title=f"{label}: {took}"
+        )
+        steps = _steps(outcome) if name == "solve" else ""
+        key += tag("li", tag("i", class_=kind), tag("b", label), f" {took}{steps}")
     missing = ", ".join(not_reached(outcome)) if how else ""
-    if missing:
-        x, width = _TRACK + 10, _WIDTH - _TRACK - 11
-        drawn.append(tag("path", d=_bar(x, width), class_="never"))
-        words.append(text(x, 35, shorten(f"not reached: {missing}", 36)))
-    # The list of stages beside it has the times in words.
+    key += tag("li", f"not reached: {missing}", class_="never") if missing else Markup()
+    said = shorten(f"{duration(whole)}, {how} during {parts[-1][0]}" if how else duration(whole), 80)
     return tag(
-        "svg", *drawn, *words, below, class_="timeline", viewBox=f"0 0 {_WIDTH:g} 39", role="img", aria_label=f"Time: {said}"
+        "div",
+        tag("div", bar, class_="bar", role="img", aria_label=f"Time: {said}"),
+        tag("ol", key, aria_label="Where the time went"),
+        tag("p", said, class_="died" if how else "whole"),
+        class_="timeline",
     )
 
 
-def _bar(x: float, width: float) -> str:
-    return f"M{x:.1f} {_TOP:g}h{width:.1f}v{_HEIGHT:g}h-{width:.1f}z"
+def _steps(outcome: Outcome) -> str:
+    """The first and the last iteration that was journalled."""
+    names = [name.removeprefix("iteration").strip() for name, _ in outcome.stages if name.startswith("iteration")]
+    if not names:
+        return ""
+    return f", iteration {names[0]}" if len(names) == 1 else f", iterations {names[0]}\u2013{names[-1]}"

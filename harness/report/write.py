@@ -11,13 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.bisect.section import BISECT_CSS
+from harness.errors import ResultError
 from harness.jsonfile import write_bytes
 from harness.report.page import Page, build_page
 from harness.report.pictures import PICTURES_CSS, PICTURES_JS
+from harness.report.readable import readable_run
 from harness.report.sheets import PAGE_BYTES, remove_stale, split
 from harness.report.tables import csv, frame, parquet
 from harness.report.text import clean
-from harness.run import read_run
+from harness.report.words import how_words
 
 PAGE, PARQUET, CSV = "index.html", "results.parquet", "results.csv"
 
@@ -27,18 +29,26 @@ INDEX_ROWS = 200
 
 def write_report(run_folder: Path, *, pictures: bool = True, one_file: bool = False) -> Path:
     """Returns the path of ``index.html``, with each case's pictures or without. A report too large for one page has the details of
-    its outcomes on ``cases-0001.html`` and so on, unless it must be ``one_file``. Raises ``ResultError`` for a run it cannot read.
+    its outcomes on ``cases-0001.html`` and so on, unless it must be ``one_file``. An outcome that cannot be read is left out, and
+    the page says so. Raises ``ResultError`` for a run it cannot read and for a file it cannot write.
     """
-    run = read_run(run_folder)
+    run, left_out = readable_run(run_folder)
     table = frame(run)
-    page = build_page(run, pictures=pictures)
+    page = build_page(run, pictures=pictures, left_out=left_out)
     files = {PAGE: render(page)} if one_file else render_files(page)
-    write_bytes(run_folder / PARQUET, parquet(table))
-    write_bytes(run_folder / CSV, csv(table))
+    _save(run_folder / PARQUET, parquet(table))
+    _save(run_folder / CSV, csv(table))
     for name, html in sorted(files.items(), key=lambda item: item[0] == PAGE):  # what it leads to is there before the index
-        write_bytes(run_folder / name, html.encode())
+        _save(run_folder / name, html.encode())
     remove_stale(run_folder, files)
     return run_folder / PAGE
+
+
+def _save(file: Path, data: bytes) -> None:
+    try:
+        write_bytes(file, data)
+    except OSError as error:  # a full disk, a folder of that name, a folder that may not be written
+        raise ResultError(file, "file", f"cannot be written: {error.strerror or error}") from None
 
 
 def render(page: Page) -> str:
@@ -62,9 +72,12 @@ class _Templates:
             loader=PackageLoader("harness.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters["clean"] = clean
+        environment.filters["how"] = how_words
+        environment.filters["label"] = lambda name: page.labels.get(name, name)
         self._environment = environment
-        script, style = (environment.get_template(name).render() for name in ("report.js", "report.css"))
-        script, style = f"{script}\n{PICTURES_JS}", f"{style}\n{PICTURES_CSS}\n{BISECT_CSS}"
+        scripts = [*(environment.get_template(name).render() for name in ("filter.js", "report.js")), PICTURES_JS]
+        on_screen, on_paper = (environment.get_template(name).render() for name in ("report.css", "print.css"))
+        script, style = "\n".join(scripts), "\n".join((on_screen, PICTURES_CSS, BISECT_CSS, on_paper))
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         # Should a string from a case ever get past the escaping, the browser still runs no script but ours and loads nothing.
         sources = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"

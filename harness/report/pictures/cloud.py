@@ -42,12 +42,15 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class Cloud:
-    """``Xk`` and ``Xf`` (M,3) are the points as they are packed; ``middle`` (3,) and ``radius`` are what the view turns about."""
+    """``Xk`` and ``Xf`` (M,3) are the points as they are packed; ``middle`` (3,) and ``radius`` are what the view turns about;
+    ``start`` is the pose that it shows first.
+    """
 
     Xk: np.ndarray
     Xf: np.ndarray
     middle: np.ndarray
     radius: float
+    start: str
     left_out: str
     scene: str
     poster: str
@@ -68,17 +71,20 @@ def cloud(material: Material, scales: Ranges) -> Cloud | None:
     chosen = scattered(np.flatnonzero(near), MOST_POINTS)
     Xk, packed_k = _pack(Xk[chosen])
     Xf, packed_f = _pack(Xf[chosen])
-    best = next((path for path in paths if path.get("solved")), paths[0])["path"]
-    middle, radius = _fit(np.concatenate([Xk, _near(transform(best[-1], Xf), Xk)]), _opening(Xk), best)
+    start = first_shown(material, paths)
+    path = paths[start]["path"]
+    middle, radius = _fit(np.concatenate([Xk, _near(transform(path[-1], Xf), Xk)]), _opening(Xk), path)
     scene: dict[str, Any] = {
         "k": packed_k, "f": packed_f, "middle": _short(middle), "radius": _short([radius])[0],
         "K": _short(case.as_float("K").ravel()) if case.document.kind == "calib" else None,
         "low": _short([scales.size.low])[0], "high": _short([scales.size.high])[0],
-        "views": [_opening(Xk), _opening(Xf)], "poses": paths,
+        "views": [_opening(Xk), _opening(Xf)], "poses": paths, "start": start,
     }  # fmt: skip
-    poster = _poster(case, Xk, Xf, scene, best[-1], scales)
+    poster = _poster(case, Xk, Xf, scene, path[-1], scales)
     left_out = _left_out(case.document.n_points, int(usable.sum()), int(near.sum()), len(chosen))
-    return Cloud(Xk, Xf, middle, radius, left_out, json.dumps(scene, separators=(",", ":"), allow_nan=False), poster)
+    return Cloud(
+        Xk, Xf, middle, radius, paths[start]["name"], left_out, json.dumps(scene, separators=(",", ":"), allow_nan=False), poster
+    )
 
 
 def pose_paths(material: Material) -> list[dict[str, Any]]:
@@ -91,11 +97,18 @@ def pose_paths(material: Material) -> list[dict[str, Any]]:
             continue
         name = it.series.label + (" (oracle)" if it.is_oracle else "" if it.agrees else f" ({it.differs})")
         steps = _steps(it, material.initial) if it.is_oracle or not it.agrees else [it.pose]
-        solved = not any(path.get("solved") for path in paths) and it.agrees
-        paths.append(
-            {"name": name, "colour": it.series.order % SERIES_COLOURS, "path": [_short(T) for T in steps], "solved": solved}
-        )
+        paths.append({"name": name, "colour": it.series.order % SERIES_COLOURS, "path": [_short(T) for T in steps]})
     return paths
+
+
+def first_shown(material: Material, paths: Sequence[dict[str, Any]]) -> int:
+    """Which of the poses: the first that is wrong, for that is what one comes to see; else the first that is the oracle's."""
+    posed = [it for it in material.solved if it.pose is not None and it.outcome.judged]
+    before = len(paths) - len(posed)  # the initial pose
+    wrong = next((i for i, it in enumerate(posed) if it.is_wrong), None)
+    right = next((i for i, it in enumerate(posed) if it.agrees), None)
+    chosen = wrong if wrong is not None else right
+    return 0 if chosen is None else before + chosen
 
 
 def _steps(it: Solved, initial: Pose | None) -> list[Pose]:

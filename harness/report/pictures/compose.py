@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.case import Case
+from harness.outcome import Kind
 from harness.report.pictures import dots, heatmaps, histograms
 from harness.report.pictures import times as timing
 from harness.report.pictures.cloud import Cloud, cloud
@@ -41,6 +42,7 @@ class CasePictures:
     cloud_label: str = ""
     quantity: Quantity | None = None
     missing: str = ""
+    oracle: str = ORACLE
 
 
 def case_pictures(run: Run, case_id: str) -> Markup:
@@ -93,12 +95,24 @@ def _with_points(drawn: CasePictures, material: Material, case: Case) -> CasePic
 
 
 def _leaves(material: Material) -> str:
-    """Who leaves the oracle's trace, in a sentence."""
+    """Who leaves the oracle's trace, who keeps to it, and of whom nobody can say, in a sentence or two."""
     oracle = material.oracle
     if oracle is None or not oracle.outcome.trace:
         return "The oracle left no trace to compare with."
-    left = [f"{it.series.label} after iteration {it.diverges_at}" for it in material.solved if it.diverges_at is not None]
-    return f"Leaves the oracle\u2019s trace: {', '.join(left)}." if left else "No solver leaves the oracle\u2019s trace."
+    others = [it for it in material.solved if not it.is_oracle and it.outcome.judged]
+    left = [f"{it.series.label} after iteration {it.diverges_at}" for it in others if it.diverges_at is not None]
+    kept = [it.series.label for it in others if it.outcome.trace and it.diverges_at is None]
+    silent = [it.series.label for it in others if not it.outcome.trace and it.outcome.kind is Kind.OK]
+    said = []
+    if left:
+        said.append(f"Leaves the oracle\u2019s trace: {', '.join(left)}.")
+    elif kept and silent:
+        said.append(f"{', '.join(kept)} {'keeps' if len(kept) == 1 else 'keep'} to the oracle\u2019s trace.")
+    elif kept:
+        said.append("No solver leaves the oracle\u2019s trace.")
+    if silent:
+        said.append(f"{', '.join(silent)} reported no iterations.")
+    return " ".join(said) or "No other solver left a trace."
 
 
 def _inliers(look: Look) -> str:
@@ -116,7 +130,7 @@ class RunPictures:
     left_out: int
     times: Markup
     time_rows: tuple[timing.TimeRow, ...]
-    floor: bool
+    floor: str
     device: str
 
 
@@ -143,7 +157,7 @@ def run_pictures(run: Run, case_hrefs: Mapping[str, str] | None = None) -> Marku
         left_out=len(rows) - len(shown),
         times=timing.times(run.outcomes, series, points),
         time_rows=time_rows,
-        floor=any(row.idle for row in time_rows),
+        floor=next((row.solver for row in time_rows if row.idle), ""),
         device=_device(run),
     )
     return Markup(_templates().get_template("run.html.j2").render(it=found))

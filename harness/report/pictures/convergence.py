@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -18,8 +19,48 @@ PANELS = (("cost", "Cost before the step", 0.0), ("delta_norm", "Update norm |\u
 MOST_DRAWN = 400
 """Records of one trace that are drawn; of a longer one every second, third, ... is."""
 
+DASH = 9.0
+"""Pixels of each of the lines that share one place, in turn."""
+
+ALIKE = 0.02
+"""Share by which two traces may differ and still lie on one another."""
+
 CHANGE = "m-2.6 0h5.2l-2.6 4.5z"
 """What stands at the bottom for a zero or a negative number, which a logarithmic axis cannot show."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which of the ``of`` lines that lie on one another a line is: it has every ``of``-th dash and every ``of``-th mark."""
+
+    at: int
+    of: int
+
+    @property
+    def stroke(self) -> dict[str, object]:
+        if self.of == 1:
+            return {"stroke_width": 2.0}
+        dashes = f"{DASH:g} {DASH * (self.of - 1):g}"
+        return {"stroke_width": 2.4, "stroke_dasharray": dashes, "stroke_dashoffset": -DASH * self.at, "stroke_linecap": "butt"}
+
+
+def turns(drawn: Sequence[Solved]) -> dict[str, Turn]:
+    """By solver. The oracle is a wide band below all others and needs no turn."""
+    groups: list[list[Solved]] = []
+    for it in (it for it in drawn if not it.is_oracle):
+        home = next((group for group in groups if _alike(group[0], it)), None)
+        if home is None:
+            groups.append([it])
+        else:
+            home.append(it)
+    return {it.name: Turn(i, len(group)) for group in groups for i, it in enumerate(group)}
+
+
+def _alike(a: Solved, b: Solved) -> bool:
+    one, other = (
+        np.array([[record.cost, record.delta_norm] for record in it.outcome.trace], dtype=float) for it in (a, b)
+    )  # fmt: skip
+    return len(one) == len(other) and bool(np.allclose(one, other, rtol=ALIKE, atol=0, equal_nan=True))
 
 
 def convergence(solved: Sequence[Solved], stops_below: float | None = None) -> Markup:
@@ -33,6 +74,7 @@ def convergence(solved: Sequence[Solved], stops_below: float | None = None) -> M
     top = 30.0 + 14 * len(leaving)
     parts: list[Markup] = []
     odd = False
+    turn = turns(drawn)
     for field, title, left in PANELS:
         box = Box(left + 62, top, 440, 156)
         values = {it.name: np.array([getattr(record, field) for record in it.outcome.trace], dtype=float) for it in drawn}
@@ -49,7 +91,7 @@ def convergence(solved: Sequence[Solved], stops_below: float | None = None) -> M
             parts += [line([(box.x, y), (box.x + box.width, y)], class_="pic-limit"),
                       text(box.x + 4, below, f"stops below {number(limit)}", class_="pic-note")]  # fmt: skip
         for it in drawn:
-            found, was_odd = _trace(it, values[it.name], box, iterations, scale)
+            found, was_odd = _trace(it, values[it.name], box, iterations, scale, turn.get(it.name))
             parts.append(found)
             odd |= was_odd
         parts += [_divergence(i, it, box, iterations) for i, it in enumerate(leaving)]
@@ -64,26 +106,34 @@ def convergence(solved: Sequence[Solved], stops_below: float | None = None) -> M
     )
 
 
-def _trace(it: Solved, values: np.ndarray, box: Box, iterations: Scale, scale: Scale) -> tuple[Markup, bool]:
-    """One solver's line in one panel, and whether some of it has no place there."""
+def _trace(it: Solved, values: np.ndarray, box: Box, iterations: Scale, scale: Scale, turn: Turn | None) -> tuple[Markup, bool]:
+    """One solver's line in one panel, and whether some of it has no place there. ``turn`` is None for the oracle."""
     k = np.arange(len(values))
     if len(k) > MOST_DRAWN:
         k = np.unique(np.append(k[:: math.ceil(len(k) / MOST_DRAWN)], k[-1]))
     x, at = box.x_of(iterations.at(k)), scale.at(values[k])
     points = list(zip(x, box.y_of(at), strict=True))  # NaN stays NaN
-    sound = [point for point in points if np.isfinite(point[1])]
     endless = [(place, box.y) for place, value in zip(x, values[k], strict=True) if not np.isfinite(value)]
     low = [(place, box.y + box.height - 5) for place, value in zip(x, values[k], strict=True) if value <= 0]
-    dots = sound if len(k) <= 60 else sound[-1:]
     drawn = tag(
         "g",
-        line(points, class_="pic-trace", stroke_width=it.series.width),
-        marks(dots, it.series.mark, class_="pic-marks", stroke_width=it.series.width - 1.3),
+        line(points, class_="pic-trace pic-band-of" if turn is None else "pic-trace", **({} if turn is None else turn.stroke)),
+        marks(_marked(points, turn), it.series.mark, class_="pic-marks"),
         marks(endless, CROSS, fill="none", stroke="currentColor", stroke_width=1.6),
         marks(low, CHANGE, class_="pic-marks"),
         class_=it.series.style,
     )  # fmt: skip
     return drawn, bool(endless or low)
+
+
+def _marked(points: Sequence[tuple[float, float]], turn: Turn | None) -> list[tuple[float, float]]:
+    """Where a mark is drawn: of a long trace at its end, of the oracle nowhere, for its band is under everything."""
+    sound = [(i, point) for i, point in enumerate(points) if np.isfinite(point[1])]
+    if turn is None:
+        return [point for _, point in sound] if len(points) == 1 else []  # one point makes no band
+    if len(points) > 60:
+        return [point for _, point in sound[-1:]]
+    return [point for i, point in sound if i % turn.of == turn.at]
 
 
 def _divergence(i: int, it: Solved, box: Box, iterations: Scale) -> Markup:

@@ -40,11 +40,6 @@ class Series:
     def mark(self) -> str:
         return MARKS[self.order % len(MARKS)]
 
-    @property
-    def width(self) -> float:
-        """Earlier solvers get wider lines, so that a later one on top of them hides nothing."""
-        return (5.0, 2.6, 1.3)[min(self.order, 2)]
-
 
 @dataclass(frozen=True)
 class Box:

@@ -48,8 +48,15 @@ class Solved:
 
     @property
     def differs(self) -> str:
-        """How its pose stands to the oracle's: a different one of lower cost passes."""
-        return "another pose, of lower cost" if self.parity and self.parity.within else "out of tolerance"
+        """How its pose stands to the oracle's: a different one of lower cost passes, and some cases ask for none in particular."""
+        if self.parity and self.parity.within:
+            return "another pose, of lower cost"
+        return "wrong pose" if self.outcome.expected is False else "another pose"
+
+    @property
+    def is_wrong(self) -> bool:
+        """It has a pose to look at, and the case expects another."""
+        return self.pose is not None and self.outcome.judged and self.outcome.expected is False and not self.agrees
 
     @property
     def diverges_at(self) -> int | None:

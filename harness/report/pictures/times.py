@@ -67,9 +67,9 @@ def times(outcomes: Sequence[Outcome], series: Mapping[str, Series], points: Map
     ends: list[tuple[float, Markup]] = []
     for name, its in measured.items():
         if name in idle:
-            parts.append(_floor(box, up, series[name], its))
-            continue
-        drawn, end = _solver(box, across, up, series[name], its, 4 * (series[name].order - len(measured) / 2))
+            drawn, end = _floor(box, up, series[name], its)
+        else:
+            drawn, end = _solver(box, across, up, series[name], its, 4 * (series[name].order - len(measured) / 2))
         parts.append(drawn)
         ends.append(end)
     parts += _apart(ends)
@@ -77,12 +77,13 @@ def times(outcomes: Sequence[Outcome], series: Mapping[str, Series], points: Map
     return svg(WIDTH, HEIGHT, "Time per solve by number of points", words, *parts)
 
 
-def _floor(box: Box, up: Scale, its: Series, solves: Sequence[Timed]) -> Markup:
+def _floor(box: Box, up: Scale, its: Series, solves: Sequence[Timed]) -> tuple[Markup, tuple[float, Markup]]:
+    """A dashed line across, and beyond its end, where no mark is, its name."""
     floor = statistics.median(solve.seconds for solve in solves) * 1e3
     y = float(box.y_of(up.at(np.array([floor])))[0])
-    words = f"floor: {its.label} solves nothing, median {number(floor)} ms in this run"
-    rule = line([(box.x, y), (box.x + box.width, y)], class_="pic-leaves")
-    return tag("g", rule, text(box.x + 8, y - 6, words, class_="pic-note"), class_=its.style)
+    rule = tag("g", line([(box.x, y), (box.x + box.width, y)], class_="pic-leaves"), class_=its.style)
+    words = text(box.x + box.width + 12, 0, f"floor ({its.label}): {number(floor)} ms", class_="pic-mark")
+    return rule, (y, tag("g", words, class_=its.style))
 
 
 def _solver(box: Box, across: Scale, up: Scale, its: Series, solves: Sequence[Timed],

@@ -66,7 +66,7 @@
       this.context = this.canvas.getContext("2d");
       if (!this.context) return;
       this.stage.append(this.canvas);
-      this.chosen = Math.max(0, this.scene.poses.findIndex((pose) => pose.solved));
+      this.chosen = this.scene.start;
       this.lines = false;
       this.controls();
       this.listen();
@@ -270,7 +270,8 @@
         const [xs, ys] = [0, 1].map((axis) => corners.map((corner) => corner[axis]));
         const half = context.measureText(name).width / 2 + 4, x = (Math.min(...xs) + Math.max(...xs)) / 2;
         const y = name === "keyframe" ? Math.min(...ys) - 7 : Math.max(...ys) + 15; // one above, one below: they are often at one place
-        context.fillText(name, Math.max(half, Math.min(this.stage.clientWidth - half, x)), y);
+        const inside = (at, least, most) => Math.max(least, Math.min(most, at));
+        context.fillText(name, inside(x, half, this.stage.clientWidth - half), inside(y, 14, this.stage.clientHeight - 6));
       }
       context.globalAlpha = 1;
     }
