@@ -1,4 +1,4 @@
-"""Solvers with one planted memory fault each, on the CPU: ``--solver tests/memory_faults.py:NAME``.
+"""Solvers with one planted memory fault each (``by_chance`` has none), on the CPU: ``--solver tests/memory_faults.py:NAME``.
 
 Each solves properly (``sim3solve.native``) and then, in C, touches what it must not; what it read goes into its pose, as it would.
 """
@@ -122,6 +122,7 @@ def _load_16(*names):
     return lambda problem: [call("load_16", _address(getattr(problem, name))) for name in names] and 0
 
 
+RANDOM = np.random.default_rng()
 _aligned = np.zeros(64, dtype=np.float32)
 
 
@@ -148,5 +149,7 @@ read_gap = _fault(lambda problem: call("load", _address(problem.Xf) + 12))
 read_own = _fault(lambda problem: call("sum_of_new", 50_000))
 sees_poison_as_true = _fault(lambda problem: 0.5 * (call("load_byte", _end(problem.valid_opt)) != 0))
 wild = _fault(lambda problem: call("load", 8) * 0)
+by_chance = _fault(lambda problem: RANDOM.random())
+by_chance_and_reads_past = _fault(lambda problem: RANDOM.random() + call("load", _end(problem.T_WCk)))
 slow = _fault(lambda problem: time.sleep(1.2))
 slow_and_reads_past = _fault(lambda problem: time.sleep(0.8) or call("load", _end(problem.T_WCk)))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from harness.case import Case, TensorSpec
 from harness.jsonfile import write_json
 from harness.layout import POISON, arrays, groups
-from harness.memory import guardpages, heap, trials
+from harness.memory import guardpages, heap
+from harness.memory.agreement import agree
 from harness.memory.arena import AFTER, BEFORE, END, GAP, START, HostArena, covered, seal, touched
 from harness.memory.evidence import with_memory
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
@@ -115,13 +116,13 @@ def test_what_torch_gives_is_nan_and_then_is_not():
 def test_results_that_agree():
     one = {"status": "CONVERGED", "T_WCf": [1.0] * 8, "T_CkCf": [1e6, 0, 0, 0, 0, 0, 1, 1]}
     near = one | {"T_CkCf": [1e6 + 10, 0, 0, 0, 0, 0, 1, 1]}
-    assert trials.agree(one, one) and trials.agree(one, near)
-    assert not trials.agree(one, one | {"T_CkCf": [1e6 + 1000, 0, 0, 0, 0, 0, 1, 1]})
-    assert not trials.agree(one, one | {"T_WCf": [float("nan")] * 8})
-    assert trials.agree(*[one | {"T_WCf": [float("nan")] * 8}] * 2)
-    assert not trials.agree(one, one | {"status": "MAX_ITERATIONS"})
-    assert not trials.agree(one, {"exception": {"type": "ValueError"}})
-    assert trials.agree({"exception": {"type": "ValueError"}}, {"exception": {"type": "ValueError"}})
+    assert agree(one, one) and agree(one, near)
+    assert not agree(one, one | {"T_CkCf": [1e6 + 1000, 0, 0, 0, 0, 0, 1, 1]})
+    assert not agree(one, one | {"T_WCf": [float("nan")] * 8})
+    assert agree(*[one | {"T_WCf": [float("nan")] * 8}] * 2)
+    assert not agree(one, one | {"status": "MAX_ITERATIONS"})
+    assert not agree(one, {"exception": {"type": "ValueError"}})
+    assert agree({"exception": {"type": "ValueError"}}, {"exception": {"type": "ValueError"}})
 
 
 # --- what a child may leave behind ------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def unnamed_finding(e: Evidence) -> Match | None:
 def hides_in_the_pool(e: Evidence) -> Match | None:
     """The result depends on what lies around the tensors: right among the application's memory, wrong among NaN."""
     failed = e.outcome.expected is False or e.off or e.outcome.kind in (Kind.SOLVER_STATUS, Kind.CUDA_ERROR, Kind.CRASHED)
-    if not failed or e.outcome.memory == POOL or e.outcome.findings:
+    if not failed or e.outcome.memory == POOL or e.outcome.findings or e.outcome.values.get("repeatable") is False:
         return None
     calm = [o for o in e.same_solver() if o.memory == POOL and o.layout == e.outcome.layout and o.kind is Kind.OK and o.expected]
     if not calm or any(o.memory == POOL and o.expected is False for o in e.same_solver()):

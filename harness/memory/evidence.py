@@ -48,6 +48,7 @@ def with_memory(outcome: Outcome, folder: Path) -> Outcome:
         notes.append("on a GPU, exact memory shows an access beside a tensor only to compute-sanitizer: add --tool memcheck")
     kind = Kind.FINDINGS if findings and outcome.kind in _ANSWERED else outcome.kind
     values = outcome.values | ({"addresses_kept": kept} if kept else {})
+    values |= {"repeatable": False} if document.get("repeatable") is False else {}
     return dataclasses.replace(
         outcome, kind=kind, findings=(*outcome.findings, *findings), notes=(*outcome.notes, *notes), values=values
     )  # fmt: skip
