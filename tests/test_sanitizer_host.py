@@ -16,6 +16,7 @@ import sanitized_solvers
 
 from harness.casefile import read_document
 from harness.isolation import Limits, Task, run_isolated
+from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import open_launcher
 from harness.registry import resolve
@@ -113,14 +114,14 @@ def test_a_fault_in_a_users_library_is_found(run, libraries, monkeypatch, fault)
         assert found["address_mod_size"] == 4
 
 
-def with_library(run, library: Path, tool: str, fault: str) -> Outcome:
+def with_library(run, library: Path, tool: str, fault: str, memory: str = "pool") -> Outcome:
     """The library's place travels in the environment, which a launcher that is open already has not."""
     folder = library.parent / fault
     folder.mkdir(exist_ok=True)
     launcher = open_launcher(folder / "log", preload=(), threads=1)
     try:
-        task = Task(CASE, read_document(CASE), resolve(f"{SOLVERS}:{fault}"), tool)
-        return run_isolated(task, Limits(timeout_s=200), folder / "job", launcher)
+        task = Task(CASE, read_document(CASE), resolve(f"{SOLVERS}:{fault}"), tool, memory)
+        return with_memory(run_isolated(task, Limits(timeout_s=200), folder / "job", launcher), folder / "job")
     finally:
         launcher.close()
 
@@ -148,6 +149,18 @@ def test_a_crash_is_a_crash_and_asan_says_where(run, libraries, monkeypatch):
     (found,) = outcome.findings
     assert (found["kind"], found["address"], found["direction"]) == ("invalid-access", 0, "read")
     assert found["where"]["path"].endswith("user.c")
+    assert "run_job" in [frame["function"] for frame in found["host_stack"]]
+
+
+def test_in_exact_memory_asan_has_the_line_and_the_memory_mode_the_tensor(run, libraries, monkeypatch):
+    monkeypatch.setenv(sanitized_solvers.LIBRARY, str(libraries["asan"]))
+    outcome = with_library(run, libraries["asan"], "asan", "user_reads_past_the_end", "exact")
+    assert (outcome.kind, outcome.exit.signal, outcome.tool_state) == (Kind.CRASHED, "SIGSEGV", "findings")
+    (found,) = outcome.findings
+    assert found["message"].startswith("read 1 byte past the end of Xf: SEGV on unknown address 0x")
+    assert (found["tool"], found["kind"], found["space"], found["direction"]) == ("asan", "out-of-bounds", "heap", "read")
+    assert found["nearest_allocation"] == {"address": found["address"] - 33 * 12, "size": 33 * 12, "distance": 1}
+    assert found["where"]["line"] == line_of("user_reads_past_the_end", libraries["asan"].with_name("user.c"))
     assert "run_job" in [frame["function"] for frame in found["host_stack"]]
 
 

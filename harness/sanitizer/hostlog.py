@@ -35,6 +35,9 @@ _REGION = re.compile(
 _ALIGNMENT = re.compile(r"(?:address|pointer) (?P<address>0x[0-9a-f]{1,16}).*which requires (?P<size>\d{1,9}) byte alignment")
 _PYTHON = re.compile(r'^  File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9}) in (?P<function>[^\n]{1,300})$', re.MULTILINE)
 
+INVALID_ACCESS = "invalid-access"
+"""The kind of a finding where the process died of an access, and the tool says no more than that."""
+
 _KINDS = (
     ("heap-buffer-overflow", "out-of-bounds", "heap"), ("stack-buffer-overflow", "out-of-bounds", "stack"),
     ("stack-buffer-underflow", "out-of-bounds", "stack"), ("dynamic-stack-buffer-overflow", "out-of-bounds", "stack"),
@@ -43,7 +46,7 @@ _KINDS = (
     ("stack-use-after", "use-after-free", "stack"), ("stack-overflow", "stack-overflow", "stack"),
     ("attempting double-free", "double-free", "heap"), ("attempting free", "bad-free", "heap"),
     ("alloc-dealloc-mismatch", "bad-free", "heap"), ("odr-violation", "collision", "static"),
-    ("SEGV", "invalid-access", None), ("BUS", "invalid-access", None), ("FPE", "arithmetic", None),
+    ("SEGV", INVALID_ACCESS, None), ("BUS", INVALID_ACCESS, None), ("FPE", "arithmetic", None),
     ("ILL", "illegal-instruction", None),
 )  # fmt: skip
 _DEADLY = {"SEGV": "SIGSEGV", "BUS": "SIGBUS", "FPE": "SIGFPE", "ILL": "SIGILL"}
