@@ -79,7 +79,7 @@ def test_findings_are_listed(tmp_path):
     root = ElementTree.fromstring(of(write_run(tmp_path / "run", with_findings())))
     suite = next(suite for suite in root if suite.get("name") == "cuda memcheck")
     assert suite.get("failures") == "2"
-    assert "finding: Invalid __global__ read of size 16 bytes at sim3solve/kernels/residual.cuh:88" in suite[1][0].text
+    assert "at sim3solve/kernels/residual.cuh:88 (Invalid __global__ read of size 16 bytes)" in suite[1][0].text
 
 
 def test_hostile_strings(tmp_path):

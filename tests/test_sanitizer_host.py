@@ -148,6 +148,7 @@ def test_a_crash_is_a_crash_and_asan_says_where(run, libraries, monkeypatch):
     assert (outcome.kind, outcome.exit.signal, outcome.tool_state) == (Kind.CRASHED, "SIGSEGV", "findings")
     (found,) = outcome.findings
     assert (found["kind"], found["address"], found["direction"]) == ("invalid-access", 0, "read")
+    assert found["message"] == "SEGV on unknown address 0x000000000000"  # the registers say nothing to anybody
     assert found["where"]["path"].endswith("user.c")
     assert "run_job" in [frame["function"] for frame in found["host_stack"]]
 

@@ -13,6 +13,7 @@ from harness.report.headline import pending_tasks
 from harness.report.text import clean, clip
 from harness.report.words import what_happened
 from harness.run import Run
+from harness.sanitizer.words import in_words
 
 _DIED = (Kind.CRASHED, Kind.CUDA_ERROR, Kind.TIMEOUT, Kind.RAISED)
 _OUTPUT = 20_000
@@ -80,7 +81,7 @@ def _text(outcome: Outcome) -> str:
     if diagnosis is not None:
         lines += [f"cause: {diagnosis.sentence} ({diagnosis.confidence})", f"fix: {diagnosis.fix}"]
     lines += [f"signature: {outcome.signature}", f"again: {outcome.repeat}"]
-    lines += [f"finding: {finding.get('message')} at {_place(finding)}" for finding in outcome.findings[:20]]
+    lines += [f"finding: {in_words(finding)}" for finding in outcome.findings[:20]]
     traceback = outcome.exception.traceback if outcome.exception else ""
     for title, text in (
         ("traceback", traceback),
@@ -92,11 +93,6 @@ def _text(outcome: Outcome) -> str:
             cut = clip(text, _OUTPUT)
             lines += [f"\n--- {title} ---", cut.head + (f"\n... {cut.omitted} characters ...\n{cut.tail}" if cut.omitted else "")]
     return "\n".join(clean(line) for line in lines)
-
-
-def _place(finding: dict[str, object]) -> str:
-    where = finding.get("where")
-    return f"{where.get('path')}:{where.get('line')}" if isinstance(where, dict) else "an unknown place"
 
 
 def _token(text: str) -> str:

@@ -65,7 +65,7 @@ def _beside_a_tensor(found: Finding, document: dict[str, Any]) -> Finding:
         return found
     known = {name: found[name] for name in KEYS if name not in ("tool", "kind", "message", "signature", "address_mod_size")}
     known |= {name: beside[name] for name in ("space", "nearest_allocation")}
-    return finding(found["tool"], beside["kind"], f"{beside['message']}: {found['message'].partition(' (pc ')[0]}", **known)
+    return finding(found["tool"], beside["kind"], f"{beside['message']}: {found['message']}", **known)
 
 
 def _words(kept: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from harness.outcome import MEMORY_MODES, Outcome
 from harness.report.text import clean, shorten
 from harness.report.words import MARK_MEANINGS, MARKS, label, style
 from harness.run import Run
+from harness.sanitizer.words import in_words
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _how(tool: str, layout: str) -> str:
 
 
 def _cell(outcome: Outcome, href: str) -> ModeCell:
-    findings = [str(found.get("message") or found.get("kind")) for found in outcome.findings]
+    findings = [in_words(found) for found in outcome.findings]
     why = "; ".join(findings) or (outcome.notes[0] if outcome.notes and outcome.expected is False else "")
     words = " ".join(filter(None, label(outcome)))
     return ModeCell(href, MARKS[outcome.expected], MARK_MEANINGS[outcome.expected], words, shorten(why, 160), style(outcome))
