@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,13 +30,15 @@ def agree(a: Result, b: Result) -> bool:
     return all(_close(_numbers(a, name), _numbers(b, name)) for name in _NUMBERS)
 
 
-def same_numbers(a: Outcome, b: Outcome) -> bool:
-    """Whether two outcomes of one solver on one case hold the same result, whatever else became of them."""
-    one, other = ({"op_value": it.values.get("op_value"), "T_WCf": it.T_WCf, "T_CkCf": it.T_CkCf} for it in (a, b))
-    try:
-        return all(_close(_numbers(one, name), _numbers(other, name)) for name in _NUMBERS)
-    except (TypeError, ValueError):  # a stranger's run
-        return one == other
+def result_of(outcome: Outcome) -> Result:
+    """The result that an outcome holds, whatever else became of it. What is no numbers, in a stranger's run, is left out."""
+    held = {"op_value": outcome.values.get("op_value"), "T_WCf": outcome.T_WCf, "T_CkCf": outcome.T_CkCf}
+    found: Result = {"status": outcome.status}
+    for name, value in held.items():
+        if value is not None:
+            with contextlib.suppress(TypeError, ValueError):
+                found[name] = np.asarray(value, dtype=np.float64)
+    return found
 
 
 def repeats(ways: Sequence[Callable[[], Result]], firsts: Sequence[Result], until: float) -> list[list[Result]] | None:
@@ -68,8 +71,7 @@ def words(result: Result) -> str:
 
 
 def _numbers(result: Result, name: str) -> np.ndarray:
-    value = result.get(name)
-    return np.asarray([] if value is None else value, dtype=np.float64)
+    return np.asarray(result.get(name, []), dtype=np.float64)
 
 
 def _close(x: np.ndarray, y: np.ndarray) -> bool:

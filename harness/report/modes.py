@@ -1,11 +1,16 @@
-"""Where the memory modes of a run disagree: one row per case, solver, tool and layout that did not do the same in all of them."""
+"""Where the memory modes of a run disagree: one row per case, solver, tool and layout that did not do the same in all of them.
+
+Two poses are the same within what ``harness.memory`` calls agreeing, whether or not the case expects them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.outcome import MEMORY_MODES, Outcome
+from harness.memory.agreement import agree, result_of
+from harness.memory.agreement import words as result_words
+from harness.outcome import MEMORY_MODES, Kind, Outcome
 from harness.report.text import clean, shorten
 from harness.report.words import MARK_MEANINGS, MARKS, label, style
 from harness.run import Run
@@ -50,8 +55,10 @@ def build_modes(run: Run, hrefs: Mapping[int, str]) -> Modes | None:
     modes = tuple(mode for mode in MEMORY_MODES if any(mode in by_mode for by_mode in several.values()))
     rows = []
     for (case, solver, tool, layout), by_mode in several.items():
-        if len({_said(outcome) for outcome, _ in by_mode.values()}) > 1:
-            cells = tuple(_cell(*by_mode[mode]) if mode in by_mode else None for mode in modes)
+        outcomes = [outcome for outcome, _ in by_mode.values()]
+        unlike = _unlike(outcomes)
+        if unlike or len(set(map(_said, outcomes))) > 1:
+            cells = tuple(_cell(*by_mode[mode], numbers=unlike) if mode in by_mode else None for mode in modes)
             rows.append(ModeRow(clean(case), clean(solver), clean(_how(tool, layout)), cells))
     return Modes(modes, tuple(rows), len(several))
 
@@ -60,12 +67,21 @@ def _said(outcome: Outcome) -> tuple[object, ...]:
     return (*label(outcome), outcome.expected, len(outcome.findings))
 
 
+def _unlike(outcomes: Sequence[Outcome]) -> bool:
+    """Whether two modes that both gave a pose gave two."""
+    found = [result_of(outcome) for outcome in outcomes if outcome.kind is Kind.OK]
+    return any(not agree(found[0], other) for other in found[1:])
+
+
 def _how(tool: str, layout: str) -> str:
     return " ".join(word for word in (tool, layout) if word not in ("none", "recorded"))
 
 
-def _cell(outcome: Outcome, href: str) -> ModeCell:
+def _cell(outcome: Outcome, href: str, *, numbers: bool) -> ModeCell:
     findings = [in_words(found) for found in outcome.findings]
-    why = "; ".join(findings) or (outcome.notes[0] if outcome.notes and outcome.expected is False else "")
+    noted = outcome.notes and (outcome.expected is False or outcome.values.get("repeatable") is False)
+    why = "; ".join(findings) or (outcome.notes[0] if noted else "")
+    if not why and numbers and outcome.kind is Kind.OK:
+        why = result_words(result_of(outcome))
     words = " ".join(filter(None, label(outcome)))
     return ModeCell(href, MARKS[outcome.expected], MARK_MEANINGS[outcome.expected], words, shorten(why, 160), style(outcome))
