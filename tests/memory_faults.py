@@ -6,6 +6,7 @@ Each solves properly (``sim3solve.native``) and then, in C, touches what it must
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from functools import cache
 
@@ -114,6 +115,19 @@ def slow_ignores_strides():
     def solve(problem, options, observe):
         time.sleep(0.15)
         return solver.solve(problem, options, observe)
+
+    return Solver(solve, arrays="numpy", devices=("cpu",))
+
+
+def four_times():
+    """Raises in its first four runs, whatever the layout, and never again. ``SOLVES`` names a file with a byte for each run."""
+
+    def solve(problem, options, observe):
+        with open(os.environ["SOLVES"], "ab") as file:
+            file.write(b".")
+            if file.tell() <= 4:
+                raise RuntimeError("not this time")
+        return native.solve(problem, options, observe)
 
     return Solver(solve, arrays="numpy", devices=("cpu",))
 

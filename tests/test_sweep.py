@@ -82,6 +82,19 @@ def test_healthy_in_every_layout(planted):
     assert sweep["rule"] == "healthy in all 9 layouts tried" and not has_fault(sweep)
 
 
+def test_a_fault_that_comes_and_goes_is_chance_and_how_often_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOLVES", str(tmp_path / "solves"))
+    run = replay(request(tmp_path / "out", "four_times"))
+    (sweep,) = read_sweeps(run.folder)
+    assert (sweep["state"], sweep["tests"]) == ("by chance", [])
+    assert sweep["rule"].startswith("faults by chance: 1 of 4 times in recorded, 0 of 4 times in ")
+    repeated = [entry for entry in sweep["layouts"] if entry["layout"].startswith("recorded#")]
+    assert len(repeated) == 3 and all(entry["repeat"].endswith("--layout recorded") for entry in repeated)
+    text = write_report(run.folder).read_text(encoding="utf-8")
+    check_links(parse(text))
+    assert sweep["rule"] in text and "recorded#4" in text
+
+
 def test_the_run_itself_holds_no_layout_but_the_recorded(planted):
     run = read_run(planted)
     assert {outcome.layout for outcome in run.outcomes} == {"recorded"} and len(run.outcomes) == len(PLANTED) + 1
