@@ -13,7 +13,7 @@ from harness import console
 from harness.casefile import find_cases
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
-from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
+from harness.diagnosis.ofrun import bugs_of_recordings, diagnosed_run, documents_of
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, read_run
 
@@ -42,7 +42,7 @@ def command(
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
-        bugs = bugs_of(run, _with(own, probe, audit, doctor))
+        bugs = diagnosed_run(run, _with(own, probe, audit, doctor)).bugs
         name = run.id
     else:
         cases = list(find_cases([folder]))  # raises where there is none

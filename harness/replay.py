@@ -34,10 +34,9 @@ from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
 from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
 from harness.relayout import once, variants
-from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
+from harness.run import JOBS, OUTCOMES, RUN_FILE, SWEPT, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
 from harness.sweep.drive import sweep
-from harness.sweep.files import SWEPT
 from harness.verdict import judge
 
 ORACLE = "reference"

@@ -13,15 +13,15 @@ from forms_run import HOSTILE, hostile_run, with_findings
 from junit_form import problems
 from report_run import realistic, write_run
 
+from harness.diagnosis.ofrun import read_diagnosed
 from harness.forms.junit import junit
-from harness.forms.pick import diagnosed_bugs
 from harness.outcome import Kind
 
 ROOT = Path(__file__).parents[1]
 
 
 def of(folder: Path) -> bytes:
-    return junit(diagnosed_bugs(folder)[0])
+    return junit(read_diagnosed(folder))
 
 
 def test_the_check_itself_sees_what_is_wrong():

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.diagnosis.documents import Documents, read_audit, read_probe
-from harness.diagnosis.ofrun import bugs_of, documents_of
+from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.probe.conclusion import findings
 from harness.probe.rungs import Result, Rung
 from harness.run import Run, read_run
@@ -47,7 +47,7 @@ def test_both_runs_died_on_the_host_and_memcheck_saw_no_error_of_the_device(run:
 
 
 def test_without_the_audit_the_collision_is_likely(run: Run) -> None:
-    (bug,) = bugs_of(run, Documents())
+    (bug,) = diagnosed_run(run, Documents()).bugs
     assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "likely")
     assert bug.signature == "crash | access-violation | group_ops.forward < groups.apply_op < groups.inv"
 
@@ -55,7 +55,7 @@ def test_without_the_audit_the_collision_is_likely(run: Run) -> None:
 def test_with_the_audit_and_the_probe_it_is_proven(folder: Path, run: Run) -> None:
     own, problems = documents_of(run)  # audit.json and probe.json in the run's folder
     assert not problems and len(own.audits) == 1 and own.probe is not None
-    (bug,) = bugs_of(run, own)
+    (bug,) = diagnosed_run(run, own).bugs
     assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "proven")
     assert "144 kernels" in bug.diagnosis.sentence and "misaligned" not in bug.diagnosis.sentence
     assert any("inv_forward_kernel<SE3<float>, float>" in fact.quote for fact in bug.diagnosis.facts)

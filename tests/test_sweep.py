@@ -23,8 +23,8 @@ from harness.replay import Request, replay
 from harness.report import write_report
 from harness.report.page import build_page
 from harness.report.write import render
-from harness.run import read_run
-from harness.sweep.files import SWEPT, has_fault, read_sweeps
+from harness.run import SWEPT, read_run
+from harness.sweep.files import has_fault, read_sweeps
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).with_name("memory_faults.py")
@@ -112,10 +112,19 @@ def test_one_layout_again_is_what_the_sweep_says_to_repeat(planted, tmp_path):
     assert again["repeat"] == entry["repeat"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a fatal access becomes an exception of ctypes' on Windows")
+def test_git_bisect_is_told_of_a_fault_that_only_another_layout_has(tmp_path):
+    """As recorded all is as expected."""
+    argv = [sys.executable, "-m", "harness", "replay", "cases/degenerate-n-33", "--solver", f"{FAULTS}:aligned_load", "--layouts"]
+    done = subprocess.run([*argv, "--bisect-exit", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "1 of 1 as expected" in done.stdout and "exactly when T_WCk mod 16 != 0" in done.stdout
+    assert done.returncode == 1
+
+
 def test_the_report_shows_grid_and_rule(planted):
     text = (planted / "index.html").read_text(encoding="utf-8")
     check_links(parse(text))
-    assert "4 layout sweeps of 5 found a fault" in text and "faults exactly when T_WCk mod 16 != 0" in text
+    assert "in other layouts 4 of 5 fault" in text and "faults exactly when T_WCk mod 16 != 0" in text
     assert text.count("The same values in other layouts.") == 4 and "healthy in all 9 layouts tried" in text
 
 

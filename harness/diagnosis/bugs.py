@@ -42,13 +42,18 @@ class Bug:
         }  # fmt: skip
 
 
-def diagnosed(outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents) -> tuple[Outcome, ...]:
-    """The outcomes, each with signature and diagnosis in the light of the others of its case, its oracle and the documents."""
+def diagnosed(
+    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, swept: Sequence[Outcome] = ()
+) -> tuple[Outcome, ...]:
+    """The outcomes, each with signature and diagnosis in the light of the others of its case, its oracle and the documents.
+
+    Then those of ``swept``, which are in the light of all, and none in theirs: what a sweep says of them is one of the documents.
+    """
     families = _families(outcomes)
     yardsticks = {oracle.case: oracle for oracle in oracles}
     found = []
-    for outcome in outcomes:
-        e = Evidence(outcome, families[outcome.case, outcome.solver], yardsticks.get(outcome.case), documents)
+    for outcome in (*outcomes, *swept):
+        e = Evidence(outcome, families.get((outcome.case, outcome.solver), ()), yardsticks.get(outcome.case), documents)
         diagnosis = diagnose(e)
         named = signatures(outcome)[0] if diagnosis is not None and signatures(outcome) else ""
         found.append(dataclasses.replace(outcome, diagnosis=diagnosis, signature=named))
@@ -56,29 +61,32 @@ def diagnosed(outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents
 
 
 def distinct_bugs(
-    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, *, known: bool = False
-) -> tuple[Bug, ...]:
+    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, swept: Sequence[Outcome] = (), *,
+    known: bool = False,
+) -> tuple[Bug, ...]:  # fmt: skip
     """The distinct bugs, failures first, those that cost most outcomes first. An outcome with several findings may show several.
 
-    With ``known`` the outcomes come from ``diagnosed``, and only the findings of a sanitizer are looked at one by one.
+    ``swept`` are outcomes in other layouts: they count after all others. With ``known`` the outcomes come from ``diagnosed``, and
+    only the findings of a sanitizer are looked at one by one.
     """
     families = _families(outcomes)
     yardsticks = {oracle.case: oracle for oracle in oracles}
     groups: dict[tuple[str, str], list[tuple[Outcome, Diagnosis]]] = {}
-    for outcome in outcomes:
+    for outcome in (*outcomes, *swept):
         for part in _one_finding_each(outcome):
             if known and part is outcome:
                 diagnosis = outcome.diagnosis
             else:
                 diagnosis = diagnose(
-                    Evidence(part, families[outcome.case, outcome.solver], yardsticks.get(outcome.case), documents)
+                    Evidence(part, families.get((outcome.case, outcome.solver), ()), yardsticks.get(outcome.case), documents)
                 )
             if diagnosis is None or (outcome.kind is Kind.UNAVAILABLE and diagnosis.cause == NOT_TRIED):
                 continue
             named = next(iter(signatures(part)), f"{outcome.kind.value.lower()} | {diagnosis.cause}")
             groups.setdefault((diagnosis.cause, named), []).append((outcome, diagnosis))
     bugs = [_bug(named, members) for named, members in _with_symptoms(groups)]
-    return tuple(sorted(bugs, key=lambda bug: (not bug.failure, -len(bug.outcomes))))
+    elsewhere = {outcome.key for outcome in swept}
+    return tuple(sorted(bugs, key=lambda bug: (not bug.failure, -len(set(bug.outcomes) - elsewhere), -len(bug.outcomes))))
 
 
 def _families(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], tuple[Outcome, ...]]:

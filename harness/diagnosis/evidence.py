@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.diagnosis import faultclass, frames
-from harness.diagnosis.documents import Documents, Rung, Sweep
+from harness.diagnosis.documents import Documents, Rung
 from harness.diagnosis.frames import Frame
+from harness.diagnosis.sweeps import Sweep
 from harness.jsonfile import dumps
 from harness.outcome import ExceptionInfo, Fact, Kind, Outcome
 
@@ -123,7 +124,7 @@ class Evidence:
     def sweep(self) -> Sweep | None:
         """The layout sweep of this case and solver, that of the same tool where there is one."""
         mine = [it for it in self.documents.sweeps if (it.case, it.solver) == (self.outcome.case, self.outcome.solver)]
-        return next((it for it in mine if it.tool == self.outcome.how), mine[0] if mine else None)
+        return next((it for it in mine if it.is_of(self.outcome)), mine[0] if mine else None)
 
     def rungs(self, **wanted: str) -> tuple[Rung, ...]:
         """The probe's rungs that have these values; ``device="cuda"`` fits every GPU."""
@@ -133,7 +134,8 @@ class Evidence:
     def command(self, *more: str) -> str:
         """The command that repeats the outcome, with other options."""
         base = self.outcome.repeat or f"harness replay {self.outcome.case} --solver {self.outcome.solver}"
-        return " ".join([re.sub(r" --tool \S+| --memory \S+", "", base), *more])
+        options = r" --tool \S+| --memory \S+" + (r"| --layout \S+" if "--layouts" in more else "")
+        return " ".join([re.sub(options, "", base), *more])
 
 
 def _fits(rung: Rung, name: str, value: str) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from harness.diagnosis import faultclass
 from harness.diagnosis.documents import Collision, Rung
@@ -21,32 +20,6 @@ _COMMON_NAMES = ("forward", "apply_op", "solve", "call", "__call__", "run", "<la
 _TRACKERS_OPS = ("inv", "mul", "act", "retr")
 """What the tracker's solve calls, on tensors that are on the GPU."""
 _ACCESS_NAMES = ("SIGSEGV", "STATUS_ACCESS_VIOLATION")
-
-
-@dataclass(frozen=True)
-class LayoutSort:
-    """One thing that a kernel takes for granted of its tensors' memory, and how a sweep speaks of it."""
-
-    cause: str
-    pattern: re.Pattern[str]
-    claim: str
-    fix: str
-
-
-# fmt: off
-LAYOUT_SORTS = (
-    LayoutSort("misaligned", re.compile(r" mod \d+ != 0"), "a misaligned access",
-               "load by the element's own type, or copy to an aligned buffer where a wide load is wanted"),
-    LayoutSort("assumes-contiguous", re.compile(r"not contiguous|not adjacent|stored transposed"),
-               "it reads a tensor as if its elements lay one after another",
-               "use the tensor's strides, or call contiguous() before the launch"),
-    LayoutSort("ignores-storage-offset", re.compile(r"past the start of its storage"),
-               "it reads a view from the start of the storage that it is a view of", "take data_ptr(), not storage().data_ptr()"),
-    LayoutSort("assumes-no-sharing", re.compile(r"shares? (its storage|memory)|elements that share"),
-               "it takes for granted that no two tensors share memory",
-               "copy what is written to, or read all before the first write"),
-)
-# fmt: on
 
 
 def host_symbol_collision(e: Evidence) -> Match | None:
@@ -116,26 +89,6 @@ def host_dereference(e: Evidence) -> Match | None:
         "the binary for a symbol collision",
         _device_findings(e),
     )
-
-
-def layout_rule_for(sort: LayoutSort) -> Callable[[Evidence], Match | None]:
-    def match(e: Evidence) -> Match | None:
-        failed = e.fault or e.off or e.outcome.kind in (Kind.CUDA_ERROR, Kind.FINDINGS) or e.outcome.expected is False
-        rule = layout_rule(e.sweep) if e.sweep is not None and failed else None
-        if rule is None or not sort.pattern.search(rule.text) or (sort.cause == "misaligned") != rule.alignment:
-            return None
-        return Match(
-            HOST if e.fault else e.side,
-            f"{sort.claim}: it fails exactly when {rule.text}",
-            LIKELY,
-            (*exit_facts(e.outcome), *frame_facts(e)[:1], *rule.facts),
-            f"a layout in which it fails although not: {rule.text}; or one in which it works all the same",
-            e.command("--layouts"),
-            sort.fix,
-        )
-
-    match.__doc__ = f"A layout sweep says: {sort.claim}."
-    return match
 
 
 def caught_access_violation(e: Evidence) -> Match | None:
@@ -230,7 +183,7 @@ def _probe_denies(rungs: tuple[Rung, ...]) -> tuple[Fact, ...]:
 
 
 def _alignment_decides(e: Evidence) -> tuple[Fact, ...]:
-    rule = layout_rule(e.sweep) if e.sweep else None
+    rule = layout_rule(e.sweep, e.outcome.layout) if e.sweep else None
     return rule.facts if rule is not None and rule.alignment else ()
 
 
@@ -247,9 +200,8 @@ def _clean_audit(e: Evidence) -> tuple[Fact, ...]:
     )
 
 
+FIRST = (Rule("host-symbol-collision", host_symbol_collision),)
 RULES = (
-    Rule("host-symbol-collision", host_symbol_collision),
-    *(Rule(sort.cause, layout_rule_for(sort)) for sort in LAYOUT_SORTS),
     Rule("host-dereference", host_dereference),
     Rule("caught-access-violation", caught_access_violation),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.diagnosis.bugs import NOT_TRIED, Bug
-from harness.diagnosis.ofrun import bugs_of, diagnosed_run, documents_of
+from harness.diagnosis.ofrun import Diagnosed, diagnosed_run, documents_of
 from harness.outcome import Diagnosis, Outcome
 from harness.report.text import clean, count, shorten
 from harness.run import Run
@@ -16,7 +16,7 @@ _SENTENCE, _QUOTE = 500, 300
 
 @dataclass(frozen=True)
 class BugRow:
-    """``href`` leads to the first outcome that shows it."""
+    """``href`` leads to the first outcome that shows it, or to its sweep."""
 
     sentence: str
     cause: str
@@ -42,19 +42,10 @@ class DiagnosisView:
     signature: str
 
 
-@dataclass(frozen=True)
-class Diagnoses:
-    """The run with its diagnoses, its distinct bugs, and one line for each file beside it that could not be read."""
-
-    run: Run
-    bugs: tuple[Bug, ...]
-    problems: tuple[str, ...]
-
-
-def diagnose_run(run: Run) -> Diagnoses:
+def diagnose_run(run: Run) -> tuple[Diagnosed, tuple[str, ...]]:
+    """The run with its diagnoses, and one line for each file beside it that could not be read."""
     documents, problems = documents_of(run)
-    run = diagnosed_run(run, documents)
-    return Diagnoses(run, bugs_of(run, documents, known=True), tuple(clean(problem) for problem in problems))
+    return diagnosed_run(run, documents), tuple(clean(problem) for problem in problems)
 
 
 def bug_rows(bugs: tuple[Bug, ...], hrefs: Mapping[tuple[str, str, str], str]) -> tuple[BugRow, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.diagnosis.sweeps import Sweep
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
 from harness.run import Run
@@ -29,16 +31,24 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run, aside: str = "", *, missed: bool = False) -> Headline:
+def headline(run: Run, aside: str = "", *, missed: bool = False, sweeps: Sequence[Sweep] = ()) -> Headline:
     """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good."""
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
     judged = [outcome for outcome in run.outcomes if outcome.expected is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    state = "bad" if failures or missed else "good" if judged and not unjudged and run.finished and not pending else "unsure"
+    swept = [sweep for sweep in sweeps if sweep.answered]
+    elsewhere = sum(bool(sweep.elsewhere) for sweep in swept)
+    state = (
+        "bad"
+        if failures or missed or elsewhere
+        else "good"
+        if judged and not unjudged and run.finished and not pending
+        else "unsure"
+    )
     asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
-    return Headline(state, _text(tried, len(judged), failures), asides, _not_run(run))
+    return Headline(state, _text(tried, len(judged), failures, elsewhere, len(swept)), asides, _not_run(run))
 
 
 def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
@@ -47,16 +57,22 @@ def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
     return [(case, solver, tool) for case, solver, tool in run.plan.get("tasks", []) if (case, solver, tool) not in done]
 
 
-def _text(tried: list[Outcome], judged: int, failures: int) -> str:
+def _text(tried: list[Outcome], judged: int, failures: int, elsewhere: int, swept: int) -> str:
+    """``elsewhere`` of ``swept`` sweeps found a fault in a layout that is not the recorded one."""
     if not judged:
         return "Nothing has been judged"
     size = f"{count(len({it.case for it in tried}), 'case')} \u00d7 {count(len({it.solver for it in tried}), 'solver')}"
     tools = dict.fromkeys(clean(it.how) for it in tried if it.how != "none")
     if tools:
         size += (", also" if any(it.how == "none" for it in tried) else "") + " under " + ", ".join(tools)
-    if not failures:
-        return f"{size}: all {judged} as expected"
-    return f"{size}: {judged - failures} of {judged} as expected; {count(failures, 'failure')}"
+    said = (
+        f"all {judged} as expected"
+        if not failures
+        else f"{judged - failures} of {judged} as expected; {count(failures, 'failure')}"
+    )
+    if not elsewhere:
+        return f"{size}: {said}"
+    return f"{size}: as recorded {said}; in other layouts {elsewhere} of {swept} fault{'s' if elsewhere == 1 else ''}"
 
 
 def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:

@@ -115,11 +115,10 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
     """``pictures`` of each case may be left out: they are most of the time and of the page. Raises ``ResultError`` when a number of
     the run is none.
     """
-    diagnoses = diagnose_run(run)
-    run, anchors = diagnoses.run, Anchors()
-    specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder)
-    asides = [it.aside for it in (specimens, sweeps) if it is not None and it.aside]
-    bad = (specimens is not None and specimens.missed > 0) or (sweeps is not None and bool(sweeps.grids))
+    found, problems = diagnose_run(run)
+    run, anchors = found.run, Anchors()
+    specimens = read_specimens(run.folder)
+    aside, missed = (specimens.aside, specimens.missed > 0) if specimens is not None else ("", False)
     tolerances = read_tolerances(run.plan)
     parities = [read_parity(outcome) for outcome in run.outcomes]
     case_anchors = {case: anchors.new("case", case) for case in _case_ids(run)}
@@ -139,6 +138,9 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         )
         for i, outcome in enumerate(run.outcomes)
     ]  # fmt: skip
+    sweeps = build_sweeps(run.folder, anchors)
+    shown_at = {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}
+    shown_at |= {outcome.key: sweeps.href(outcome) for outcome in found.swept} if sweeps is not None else {}
     drawn = _pictures(run, anchors, case_hrefs) if pictures else ()
     return Page(
         run_id=clean(run.id),
@@ -146,9 +148,9 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         finished=clean(run.finished or ""),
         took=_took(run),
         command=clean(run.command),
-        headline=headline(run, " ".join(asides), missed=bad),
-        bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
-        unreadable=diagnoses.problems,
+        headline=headline(run, aside, missed=missed, sweeps=found.sweeps),
+        bugs=bug_rows(found.bugs, shown_at),
+        unreadable=problems,
         bisect=Markup(bisect_section(run.folder)),
         history=Markup(history_section(run.folder)),
         matrix=build_matrix(run, hrefs, case_hrefs),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.outcome import Outcome, how
 from harness.relayout import LAYOUTS
-from harness.report.text import clean, count
+from harness.report.text import Anchors, clean
 from harness.sweep.files import has_fault, read_sweeps
 
 MAX_GRIDS = 24
+SECTION = "sweeps"
+
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class SweepRow:
 class SweepGrid:
     """``base`` is the healthy layout of the other tensors where one alone is moved; ``more`` are (layout, cell, is a test)."""
 
+    anchor: str
     title: str
     rule: str
     base: str
@@ -43,15 +48,19 @@ class SweepGrid:
 
 @dataclass(frozen=True)
 class Sweeps:
-    """``rest`` is (rule, sweeps it is true of) for those without a fault."""
+    """``rest`` is (rule, sweeps it is true of) for those without a fault; ``hrefs`` maps (case, solver, tool) to a grid's link."""
 
     grids: tuple[SweepGrid, ...]
     left_out: int
     rest: tuple[tuple[str, tuple[str, ...]], ...]
-    aside: str
+    hrefs: Mapping[Key, str]
+
+    def href(self, outcome: Outcome) -> str:
+        """Where an outcome in another layout is shown."""
+        return self.hrefs.get((outcome.case, outcome.solver, how(outcome.tool, outcome.memory)), f"#{SECTION}")
 
 
-def build_sweeps(folder: Path) -> Sweeps | None:
+def build_sweeps(folder: Path, anchors: Anchors) -> Sweeps | None:
     """None for a run without a sweep. Raises ``ResultError`` when one cannot be read."""
     sweeps = read_sweeps(folder)
     if not sweeps:
@@ -61,11 +70,15 @@ def build_sweeps(folder: Path) -> Sweeps | None:
     for sweep in sweeps:
         if not has_fault(sweep):
             rest.setdefault(clean(sweep["rule"]), []).append(_title(sweep))
-    aside = f"{count(len(faulty), 'layout sweep')} of {len(sweeps)} found a fault." if faulty else ""
-    return Sweeps(
-        tuple(_grid(sweep) for sweep in faulty[:MAX_GRIDS]), max(0, len(faulty) - MAX_GRIDS),
-        tuple((rule, tuple(titles)) for rule, titles in rest.items()), aside,
-    )  # fmt: skip
+    shown = faulty[:MAX_GRIDS]
+    anchor_of = {_key(sweep): anchors.new("sweep", *_key(sweep)) for sweep in shown}
+    grids = tuple(_grid(sweep, anchor_of[_key(sweep)]) for sweep in shown)
+    healthy = tuple((rule, tuple(titles)) for rule, titles in rest.items())
+    return Sweeps(grids, len(faulty) - len(shown), healthy, {key: f"#{anchor}" for key, anchor in anchor_of.items()})
+
+
+def _key(sweep: dict[str, Any]) -> Key:
+    return sweep["case"], sweep["solver"], sweep["tool"]
 
 
 def _title(sweep: dict[str, Any]) -> str:
@@ -73,7 +86,7 @@ def _title(sweep: dict[str, Any]) -> str:
     return clean(f"{sweep['case']} \u00d7 {sweep['solver']}{how}")
 
 
-def _grid(sweep: dict[str, Any]) -> SweepGrid:
+def _grid(sweep: dict[str, Any], anchor: str) -> SweepGrid:
     entries = {str(entry["layout"]): entry for entry in sweep["layouts"]}
     tensors = list(dict.fromkeys(name for entry in sweep["layouts"] for name in entry["tensors"]))
     base = next((layout.split(",")[0] for layout in entries if "," in layout), "")
@@ -87,7 +100,7 @@ def _grid(sweep: dict[str, Any]) -> SweepGrid:
         for layout, entry in entries.items()
         if layout not in shown
     )
-    return SweepGrid(_title(sweep), clean(sweep["rule"]), clean(base), _names(tensors), tuple(rows), more)
+    return SweepGrid(anchor, _title(sweep), clean(sweep["rule"]), clean(base), _names(tensors), tuple(rows), more)
 
 
 def _names(tensors: Sequence[str]) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from harness.jsonfile import write_json
 from harness.layout import groups
 from harness.outcome import RECORDED, Kind, Outcome
 from harness.relayout import LAYOUTS, once, relayout_document
-from harness.sweep.files import RUNNING, SWEEPS
+from harness.run import SWEEPS
+from harness.sweep.files import RUNNING
 from harness.sweep.plan import Next, Planner
 from harness.sweep.rule import Rule
 
