@@ -51,7 +51,7 @@ def test_every_mode_is_compared_not_only_neighbours() -> None:
 
 
 def test_a_result_that_is_never_the_same_twice_is_said_to_be_so() -> None:
-    unsteady = posed("poison", FAR, expected=True, values={"repeatable": False}, notes=(UNSTEADY,))
+    unsteady = posed("poison", FAR, expected=True, values={"repeatable": False}, notes=("it wrote to its input Xf", UNSTEADY))
     (row,) = modes_of(posed("pool", POSE, expected=True), unsteady).rows
     assert row.cells[1].why == UNSTEADY
 

@@ -8,6 +8,7 @@ from typing import Any
 from harness.diagnosis.evidence import SAID, Evidence, fact, find_line, frame_facts, input_fact, text_of
 from harness.diagnosis.recorded import raised_line
 from harness.diagnosis.rule import HOST, INPUT, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
+from harness.memory.agreement import NOT_REPEATABLE
 from harness.outcome import Fact, Kind
 
 _CHOLESKY = re.compile(r"cholesky|not positive[- ]definite|leading minor|LinAlgError", re.IGNORECASE)
@@ -16,7 +17,7 @@ _REACHED_ZERO = re.compile(r"max iters reached\s+0(\.0*)?(?![.\d])")
 _ENOUGH_MORE = 6
 _SMALL_TANGENT = (1e-9, 3e-2)
 _NEAR_ZERO = " near 0"
-_NOT_REPEATABLE = re.compile(r"^its result is not repeatable")
+_NOT_REPEATABLE = re.compile(rf"^{NOT_REPEATABLE}")
 
 
 def poisoned_by_masked_points(e: Evidence) -> Match | None:

@@ -20,6 +20,9 @@ AGREE = 1e-4
 SOLVES = 5
 """Solves with the same memory before other memory is blamed for another result. A solver that tosses a coin passes once in 512."""
 
+NOT_REPEATABLE = "its result is not repeatable"
+"""How the note begins that says so."""
+
 _NUMBERS = ("op_value", "T_WCf", "T_CkCf")
 
 

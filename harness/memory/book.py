@@ -10,7 +10,7 @@ from harness.case import TensorSpec
 from harness.jsonfile import write_json
 from harness.layout import groups
 from harness.memory import arena as arenas
-from harness.memory.agreement import Result, words
+from harness.memory.agreement import NOT_REPEATABLE, Result, words
 from harness.memory.arena import Arena
 from harness.sanitizer.finding import Finding
 from harness.worker_files import MEMORY
@@ -61,7 +61,7 @@ class Book:
     def not_repeatable(self, one: Result, other: Result, so: str) -> None:
         """Two solves of the same values in the same memory came to different results; ``so`` is what follows."""
         self._repeatable = False
-        self.note(f"its result is not repeatable: the same values in the same memory give {words(one)}, then {words(other)}; {so}")
+        self.note(f"{NOT_REPEATABLE}: the same values in the same memory give {words(one)}, then {words(other)}; {so}")
 
     @property
     def findings(self) -> list[Finding]:

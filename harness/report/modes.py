@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.memory.agreement import agree, result_of
+from harness.memory.agreement import NOT_REPEATABLE, agree, result_of
 from harness.memory.agreement import words as result_words
 from harness.outcome import MEMORY_MODES, Kind, Outcome
 from harness.report.text import clean, shorten
@@ -79,8 +79,9 @@ def _how(tool: str, layout: str) -> str:
 
 def _cell(outcome: Outcome, href: str, *, numbers: bool) -> ModeCell:
     findings = [in_words(found) for found in outcome.findings]
-    noted = outcome.notes and (outcome.expected is False or outcome.values.get("repeatable") is False)
-    why = "; ".join(findings) or (outcome.notes[0] if noted else "")
+    unsteady = [note for note in outcome.notes if note.startswith(NOT_REPEATABLE)]
+    noted = unsteady or (outcome.notes if outcome.expected is False else ())
+    why = "; ".join(findings) or (noted[0] if noted else "")
     if not why and numbers and outcome.kind is Kind.OK:
         why = result_words(result_of(outcome))
     words = " ".join(filter(None, label(outcome)))
