@@ -25,6 +25,7 @@ from harness import (
     registry,
 )
 from harness.bisect import exitcode
+from harness.diagnosis.ofrun import swept_faults
 from harness.errors import HarnessError
 from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits
@@ -147,7 +148,9 @@ def replay_command(
     from harness.report import write_report  # pandas takes a second that --help should not
 
     comparecli.remember(run)
-    verdict = exitcode.code_of(run.outcomes, signature) if bisect_exit else None
+    verdict = None
+    if bisect_exit:
+        verdict = exitcode.code_of((*run.outcomes, *swept_faults(run)), signature)
     _end(run, write_report(run.folder), json, rows=True, verdict=verdict)
 
 

@@ -16,7 +16,7 @@ from harness.casefile import find_cases
 from harness.diagnosis.blocking import VARIABLE, read_blocking
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
-from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
+from harness.diagnosis.ofrun import bugs_of_recordings, diagnosed_run, documents_of
 from harness.jsonfile import dumps
 from harness.outcome import Kind, Outcome
 from harness.run import RUN_FILE, read_run
@@ -53,7 +53,7 @@ def command(
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
-        bugs = bugs_of(run, _with(own, probe, audit, doctor, blocking))
+        bugs = diagnosed_run(run, _with(own, probe, audit, doctor, blocking)).bugs
         name, planted, outcomes = run.id, own.planted, run.outcomes
     else:
         cases = list(find_cases([folder]))  # raises where there is none

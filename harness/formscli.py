@@ -10,8 +10,8 @@ import typer
 
 from harness import console
 from harness.casefile import read_case
+from harness.diagnosis.ofrun import read_diagnosed
 from harness.errors import HarnessError, UsageError
-from harness.forms.pick import diagnosed_bugs
 from harness.forms.readme import needs, taken_out_words
 from harness.jsonfile import dumps, write_bytes
 from harness.run import read_run
@@ -52,15 +52,15 @@ def export_command(
     from harness.forms import sarif as sarif_form
     from harness.forms.scrub import Scrubber
 
-    run, bugs = diagnosed_bugs(folder)
+    found = read_diagnosed(folder)
     if junit is not None:
-        _put(junit, junit_form.junit(run))
+        _put(junit, junit_form.junit(found))
     if sarif is not None:
-        _put(sarif, (dumps(sarif_form.sarif(run, bugs)) + "\n").encode("utf-8", "backslashreplace"))
+        _put(sarif, (dumps(sarif_form.sarif(found)) + "\n").encode("utf-8", "backslashreplace"))
     if markdown is not None:
         scrubber = Scrubber.of_this_process()
-        scrubber.learn_document(run.to_json())
-        _put(markdown, markdown_form.markdown(run, bugs, scrubber.text).encode("utf-8", "replace"))
+        scrubber.learn_document(found.run.to_json())
+        _put(markdown, markdown_form.markdown(found, scrubber.text).encode("utf-8", "replace"))
 
 
 def _put(file: Path, data: bytes) -> None:

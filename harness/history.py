@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.diagnosis.bugs import is_failure
+from harness.diagnosis.ofrun import swept_faults
 from harness.diagnosis.signature import signatures
 from harness.errors import HarnessError, ResultError
 from harness.jsonfile import write_bytes
-from harness.outcome import Kind, Outcome
+from harness.outcome import Kind, Outcome, how
 from harness.run import RUN_FILE, Run, read_run
 from sim3solve import held
 
@@ -64,19 +65,23 @@ def entries(run: Run) -> list[Entry]:
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in run.outcomes:
         groups.setdefault((outcome.solver, outcome.how), []).append(outcome)
+    swept: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in swept_faults(run):
+        swept.setdefault((outcome.solver, how(outcome.tool, outcome.memory)), []).append(outcome)
     about = run.environment
     machine = "; ".join([str(about.get("cpu") or "?"), *map(str, about.get("gpus") or ())])
     words = [run.id, run.started, str(about.get("git") or ""), machine, str(about.get("torch") or "")]
-    return [_entry(words, key, outcomes) for key, outcomes in groups.items()]
+    return [_entry(words, key, outcomes, swept.get(key, [])) for key, outcomes in groups.items()]
 
 
-def _entry(words: Sequence[str], key: tuple[str, str], outcomes: Sequence[Outcome]) -> Entry:
+def _entry(words: Sequence[str], key: tuple[str, str], outcomes: Sequence[Outcome], swept: Sequence[Outcome]) -> Entry:
+    """``swept`` failed in other layouts than the recorded one: they have bugs, and are none of the counted."""
     not_run = [outcome for outcome in outcomes if outcome.kind in (Kind.UNAVAILABLE, Kind.INCONCLUSIVE)]
     failed = [outcome for outcome in outcomes if is_failure(outcome) and outcome not in not_run]
     fine = [outcome for outcome in outcomes if outcome not in failed and outcome not in not_run]
     times = [t for outcome in fine if (t := outcome.solve_seconds) is not None and 0 < t < math.inf]
     distances = [d for outcome in fine if math.isfinite(d := _d_sigma(outcome))]
-    bugs = tuple(dict.fromkeys(named for outcome in failed for named in signatures(outcome)))
+    bugs = tuple(dict.fromkeys(named for outcome in (*failed, *swept) for named in signatures(outcome)))
     values: list[Any] = [
         *words, *key, len(fine), len(failed), len(not_run), bugs,
         statistics.median(times) if times else math.nan, max(distances, default=math.nan),

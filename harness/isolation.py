@@ -144,7 +144,7 @@ def start(
 def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
     """What to start its child under, None for nothing; or why it cannot be run."""
     try:
-        return watch.prepare(task.tool, task.solver, limits.device, limits.kernels) if task.tool != NONE else None
+        return watch.prepare(task.tool, task.solver, limits.device, task.memory, limits.kernels) if task.tool != NONE else None
     except watch.ToolUnavailable as unavailable:
         return _not_run(task, limits, str(unavailable))
 

@@ -1,7 +1,8 @@
 """The same values in another layout: what a layout's name means, and the case that has it. Pure: nothing is read, run or changed.
 
 A name is a comma-separated list: ``VARIANT`` for all tensors, ``TENSOR=VARIANT`` for one; what is not named stays as recorded.
-``aligned-512,T_WCk=shift-4`` puts every tensor at a multiple of 512 and ``T_WCk`` 4 bytes past one.
+``aligned-512,T_WCk=shift-4`` puts every tensor at a multiple of 512 and ``T_WCk`` 4 bytes past one. ``shift-4#2`` is ``shift-4``
+run a second time.
 """
 
 from __future__ import annotations
@@ -32,8 +33,19 @@ MEANINGS = {
     OFFSET: "C order, 512 bytes into its storage",
     ALIASED: "one storage for all that are floating, each at a multiple of 512 in it",
 }
+_AGAIN = re.compile(r"#[1-9][0-9]{0,2}$")
 _SHIFT = re.compile(r"shift-([1-9][0-9]{0,2})")
 _WINDOW = 512
+
+
+def again(layout: str, time: int) -> str:
+    """The name of the same layout, run for the ``time``-th time."""
+    return f"{layout}#{time}"
+
+
+def once(layout: str) -> str:
+    """The name without the time."""
+    return _AGAIN.sub("", layout)
 
 
 def relayout(case: Case, layout: str) -> Case:
@@ -52,7 +64,7 @@ def relayout_document(document: CaseDocument, layout: str) -> CaseDocument:
 def variants(specs: Mapping[str, TensorSpec], layout: str) -> dict[str, str]:
     """Tensor name -> variant. Raises ``UsageError``."""
     chosen = dict.fromkeys(specs, RECORDED)
-    for item in layout.split(","):
+    for item in once(layout).split(","):
         tensor, equals, variant = item.partition("=")
         if not equals:
             tensor, variant = "", item

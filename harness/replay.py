@@ -33,11 +33,10 @@ from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
 from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
-from harness.relayout import variants
-from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
+from harness.relayout import once, variants
+from harness.run import JOBS, OUTCOMES, RUN_FILE, SWEPT, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
 from harness.sweep.drive import sweep
-from harness.sweep.files import SWEPT
 from harness.verdict import judge
 
 ORACLE = "reference"
@@ -248,7 +247,7 @@ def _keep(folder: Path, kind: str, task: Task, outcome: Outcome, job: Path) -> O
     """An outcome with what its job folder says more, on disk."""
     outcome = with_memory(outcome, job)
     if task.layout != RECORDED:
-        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {command_line([task.layout])}")
+        outcome = dataclasses.replace(outcome, repeat=f"{outcome.repeat} --layout {command_line([once(task.layout)])}")
     if not (outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED):
         write_outcome(folder, task.name, outcome, kind)
     return outcome

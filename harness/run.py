@@ -6,6 +6,7 @@
       run.json                 id, environment, plan, one summary per case, started, finished (null while unfinished)
       outcomes/<name>.json     one finished outcome, written atomically
       yardsticks/<name>.json   the oracle's outcomes, where it was not one of the solvers asked for
+      sweeps/<name>.json       one layout sweep; sweeps/outcomes/<name>@<layout>.json its outcomes
       jobs/<name>/             the child's own files: job.json journal.jsonl result.json stdout stderr faulthandler
 """
 
@@ -26,6 +27,8 @@ RUN_FILE = "run.json"
 OUTCOMES = "outcomes"
 YARDSTICKS = "yardsticks"
 JOBS = "jobs"
+SWEEPS = "sweeps"
+SWEPT = "sweeps/outcomes"
 SPECIMENS = "specimens.json"
 """What was seen of specimens: beside their own run, and beside a run that shows them."""
 _FIELDS: dict[str, Any] = {

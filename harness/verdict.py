@@ -13,6 +13,7 @@ from harness.diagnosis.engine import is_wrong
 from harness.diagnosis.inputs import input_facts
 from harness.divergence import explain_trace
 from harness.outcome import Kind, Outcome
+from harness.sanitizer.words import in_words
 
 
 def judge(outcome: Outcome, oracle: Outcome, case: Case, siblings: Sequence[Outcome] = ()) -> Outcome:
@@ -88,14 +89,14 @@ def describe(outcome: Outcome) -> str:
             return f"{who} ended in {outcome.cuda.name} ({outcome.cuda.code}): {outcome.cuda.meaning}{after}."
         case Kind.CRASHED:
             assert outcome.exit is not None
-            found = "".join(f" It {finding['message']}." for finding in outcome.findings[:1] if outcome.tool == "none")
+            found = "".join(f" {_by(outcome)}: {in_words(finding)}." for finding in outcome.findings[:1])
             return f"{who} died of {outcome.exit.name} at stage {outcome.stage!r}: {outcome.exit.meaning}.{found}"
         case Kind.TIMEOUT:
             return f"{who} was still at stage {outcome.stage!r} after {outcome.limit_s:g} s and was ended."
         case Kind.FINDINGS:
-            by = outcome.memory if outcome.tool == "none" else outcome.tool
-            found = f"{len(outcome.findings)} fault{'' if len(outcome.findings) == 1 else 's'}"
-            return f"{who}: {by} found {found}: {_first_line(outcome.findings[0].get('message') or '')}."
+            many = len(outcome.findings)
+            found = f"found {many} fault{'' if many == 1 else 's, the first'}"
+            return f"{who}: {_by(outcome)} {found}: {in_words(outcome.findings[0])}."
         case Kind.INCONCLUSIVE | Kind.UNAVAILABLE:
             word = "could not be judged" if outcome.kind is Kind.INCONCLUSIVE else "was not run"
             return f"{who} {word}: {outcome.reason}."
@@ -108,6 +109,11 @@ def _describe_ok(outcome: Outcome, who: str) -> str:
         return f"{who} kept the initial pose: {outcome.parity['why']}."
     agrees = "agrees with the oracle" if outcome.parity["within"] else "differs from the oracle"
     return f"{who} {agrees}: {outcome.parity['why']}."
+
+
+def _by(outcome: Outcome) -> str:
+    """Who found what was found first."""
+    return str(outcome.findings[0].get("tool") or (outcome.memory if outcome.tool == "none" else outcome.tool))
 
 
 def _first_line(text: str) -> str:

@@ -28,6 +28,7 @@ from harness.errors import SolverUnavailable
 from harness.jsonfile import dumps, write_json
 from harness.memory import trials
 from harness.memory.arena import Arena, Fill, HostArena, all_nan
+from harness.memory.book import Book
 from harness.outcome import EXACT, POISON, POOL, RECORDED
 from harness.registry import SolverSpec
 from harness.relayout import relayout
@@ -116,7 +117,7 @@ def _replay(job: dict[str, Any], folder: Path, journal: Journal, deadline: float
         tensors = _arrays(case, solver, device, inside.arena(job, case.document.tensors, device))
         journal.stage("context", device=device)
         return _solve(case, solver, tensors, device, journal, job.get("solves", 1))
-    book = trials.Book(folder, mode, case.document.tensors)
+    book = Book(folder, mode, case.document.tensors)
     attempts = iter(range(1 << 30))
 
     def attempt(arena: Arena) -> dict[str, Any]:

@@ -6,20 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from harness import cudaerror, exitcode
-from harness.diagnosis.documents import (
-    Audit,
-    AuditVerdict,
-    Check,
-    Collision,
-    Doctor,
-    Documents,
-    FatBinary,
-    Probe,
-    Rung,
-    Sweep,
-    SweptLayout,
-)
+from harness.diagnosis.documents import Audit, AuditVerdict, Check, Collision, Doctor, Documents, FatBinary, Probe, Rung
 from harness.diagnosis.evidence import Evidence
+from harness.diagnosis.sweeps import Sweep, SweptLayout
 from harness.outcome import ExceptionInfo, IterationRecord, Kind, Outcome
 
 POSE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)

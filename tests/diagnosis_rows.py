@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diagnosis_evidence import (
     INV_SYMBOL,
@@ -28,6 +28,7 @@ from diagnosis_evidence import (
 
 from harness.diagnosis.cuda_codes import CODES
 from harness.diagnosis.evidence import Evidence
+from harness.diagnosis.sweeps import SweptLayout
 from harness.outcome import Kind
 
 
@@ -48,6 +49,16 @@ class Row:
 
 EMPTY = SOLVE_INPUT | {"n_points": 0, "n_valid": 0}
 SHIFTED = sweep("faults exactly when T_WCk mod 16 != 0", ("recorded", 4, True), ("aligned-512", 0, False), ("shift-8", 8, True))
+CHANCE = "faults by chance: 3 of 4 times in shift-4, 0 of 4 times in aligned-512"
+NO_RULE = "no simple rule explains it: of the layouts of all tensors it faults in recorded, shift-8, and not in aligned-512"
+SORTS = replace(
+    SHIFTED,
+    rule="CUDA_ERROR 716 exactly when T_WCk mod 16 != 0; OK out of tolerance exactly when Xf is not contiguous",
+    layouts=(
+        *(replace(it, sort="CUDA_ERROR 716") for it in SHIFTED.layouts),
+        SweptLayout("strided", {"Xf": 0, "T_WCk": 0}, {}, "OK", True, "OK out of tolerance"),
+    ),
+)
 MEMCHECKED = seed(tool="memcheck", tool_state="tool failed", stderr=MEMCHECK_OF_THE_SEED)
 
 
@@ -77,6 +88,13 @@ def memory() -> list[Row]:
                      ("recorded", 4, False)),)),
             evidence(off(), sweeps=(sweep("faults exactly when Xk is not contiguous", ("aliased", 0, True),
                 ("recorded", 4, False)),))),
+        Row("assumes-contiguous", "likely", "Device", evidence(off(layout="strided"), sweeps=(SORTS,)),
+            evidence(cuda_error(716, layout="shift-8"), sweeps=(SORTS,)), "one-of-two-sorts"),
+        Row("depends-on-layout", "possible", "Host",
+            evidence(died(-11, device="cpu", layout="shift-8"), sweeps=(replace(SHIFTED, rule=NO_RULE),)),
+            evidence(died(-11, device="cpu", layout="aligned-512"), sweeps=(replace(SHIFTED, rule=NO_RULE),))),
+        Row("not-repeatable", "possible", "Device", evidence(off(), sweeps=(replace(SHIFTED, rule=CHANCE, state="by chance"),)),
+            evidence(off(), sweeps=(replace(SHIFTED, rule=CHANCE, state="unexplained"),)), "swept"),
         Row("host-dereference", "likely", "Host",
             evidence(died(-11, faulthandler=OWN_STACK), died(-11, tool="memcheck", stderr=MEMCHECK_OF_THE_SEED)),
             evidence(died(-11, faulthandler=OWN_STACK), clean())),

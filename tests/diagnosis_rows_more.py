@@ -45,6 +45,11 @@ Thread 0x01 (most recent call first):
   File "/home/me/harness/worker.py", line 1 in _solve
 """
 DEEP = "Current thread 0x01 (most recent call first):\n" + '  File "/home/me/tree.py", line 4 in visit\n' * 99
+UNSTEADY = {
+    "memory": "poison",
+    "values": {"repeatable": False},
+    "notes": ("its result is not repeatable: ... CONVERGED, then ...",),
+}
 SPAWNED = SOLVE_INPUT | {"all_zero": True, "n_valid": 0}
 
 
@@ -182,6 +187,10 @@ def maths() -> list[Row]:
             evidence(off(stdout="max iters reached 0.25", trace=rows(9.0, 4.0)))),
         Row("last-error-not-updated", "likely", "Host", evidence(off(stdout="max iters reached 0.0 \n")), evidence(off(stdout="")),
             "no-trace"),
+        Row("not-repeatable", "possible", "Device", evidence(off(), outcome(Kind.OK, **UNSTEADY)),
+            evidence(off(), outcome(Kind.OK, solver="other", **UNSTEADY))),
+        Row("not-repeatable", "possible", "Device", evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", **UNSTEADY)),
+            evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", memory="poison")), "no-pose"),
         Row("wrong-pose", "unknown", "Unknown", evidence(off()), evidence(outcome(Kind.OK, parity={"within": True}))),
         Row("no-pose", "unknown", "Unknown", evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE"), oracle=oracle()),
             evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", expected=True))),

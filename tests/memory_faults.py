@@ -1,4 +1,4 @@
-"""Solvers with one planted memory fault each, on the CPU: ``--solver tests/memory_faults.py:NAME``.
+"""Solvers with one planted memory fault each (``by_chance`` has none), on the CPU: ``--solver tests/memory_faults.py:NAME``.
 
 Each solves properly (``sim3solve.native``) and then, in C, touches what it must not; what it read goes into its pose, as it would.
 """
@@ -6,6 +6,7 @@ Each solves properly (``sim3solve.native``) and then, in C, touches what it must
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from functools import cache
 
@@ -118,10 +119,24 @@ def slow_ignores_strides():
     return Solver(solve, arrays="numpy", devices=("cpu",))
 
 
+def four_times():
+    """Raises in its first four runs, whatever the layout, and never again. ``SOLVES`` names a file with a byte for each run."""
+
+    def solve(problem, options, observe):
+        with open(os.environ["SOLVES"], "ab") as file:
+            file.write(b".")
+            if file.tell() <= 4:
+                raise RuntimeError("not this time")
+        return native.solve(problem, options, observe)
+
+    return Solver(solve, arrays="numpy", devices=("cpu",))
+
+
 def _load_16(*names):
     return lambda problem: [call("load_16", _address(getattr(problem, name))) for name in names] and 0
 
 
+RANDOM = np.random.default_rng()
 _aligned = np.zeros(64, dtype=np.float32)
 
 
@@ -148,5 +163,7 @@ read_gap = _fault(lambda problem: call("load", _address(problem.Xf) + 12))
 read_own = _fault(lambda problem: call("sum_of_new", 50_000))
 sees_poison_as_true = _fault(lambda problem: 0.5 * (call("load_byte", _end(problem.valid_opt)) != 0))
 wild = _fault(lambda problem: call("load", 8) * 0)
+by_chance = _fault(lambda problem: RANDOM.random())
+by_chance_and_reads_past = _fault(lambda problem: RANDOM.random() + call("load", _end(problem.T_WCk)))
 slow = _fault(lambda problem: time.sleep(1.2))
 slow_and_reads_past = _fault(lambda problem: time.sleep(0.8) or call("load", _end(problem.T_WCk)))

@@ -19,7 +19,7 @@ from harness import cli
 from harness.case import Recorded
 from harness.casefile import read_case, write_case
 from harness.diagnosis import Evidence, diagnose
-from harness.diagnosis.ofrun import bugs_of, documents_of
+from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.outcome import Kind, Outcome
 from harness.replay import Request, replay
 from harness.report.tables import frame
@@ -103,7 +103,7 @@ def test_the_tables_have_the_cause_of_every_failure(run: Run) -> None:
 
 @posix
 def test_each_planted_fault_is_a_bug_of_its_own_and_a_sound_solver_is_none(run: Run) -> None:
-    found = bugs_of(run, documents_of(run)[0])
+    found = diagnosed_run(run, documents_of(run)[0]).bugs
     assert len(found) == len(PLANTED)
     assert not any("native" in bug.solvers for bug in found)
 
@@ -200,7 +200,7 @@ def test_a_run_from_before_there_were_diagnoses_is_read(tmp_path: Path) -> None:
         file.write_text(json.dumps(document))
     found = read_run(folder)
     assert found.outcomes[0].diagnosis is None
-    [bug] = bugs_of(found, documents_of(found)[0])
+    [bug] = diagnosed_run(found, documents_of(found)[0]).bugs
     assert bug.diagnosis.cause == "host-symbol-collision"
 
 

@@ -12,15 +12,15 @@ from junit_form import problems
 from report_run import realistic, write_run
 from run_cli import harness
 
+from harness.diagnosis.ofrun import read_diagnosed
 from harness.forms.junit import junit
-from harness.forms.pick import diagnosed_bugs
 from harness.outcome import Kind
 
 ROOT = Path(__file__).parents[1]
 
 
 def of(folder: Path) -> bytes:
-    return junit(diagnosed_bugs(folder)[0])
+    return junit(read_diagnosed(folder))
 
 
 def test_the_check_itself_sees_what_is_wrong():
@@ -78,7 +78,7 @@ def test_findings_are_listed(tmp_path):
     root = ElementTree.fromstring(of(write_run(tmp_path / "run", with_findings())))
     suite = next(suite for suite in root if suite.get("name") == "cuda memcheck")
     assert suite.get("failures") == "2"
-    assert "finding: Invalid __global__ read of size 16 bytes at sim3solve/kernels/residual.cuh:88" in suite[1][0].text
+    assert "at sim3solve/kernels/residual.cuh:88 (Invalid __global__ read of size 16 bytes)" in suite[1][0].text
 
 
 def test_hostile_strings(tmp_path):

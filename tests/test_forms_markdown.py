@@ -9,8 +9,8 @@ from forms_run import hostile_run, with_findings
 from markdown_it import MarkdownIt
 from report_run import outcome, realistic, write_run
 
+from harness.diagnosis.ofrun import read_diagnosed
 from harness.forms.markdown import MOST, code, fence, markdown, prose
-from harness.forms.pick import diagnosed_bugs
 from harness.outcome import ExceptionInfo, Kind
 
 
@@ -23,28 +23,28 @@ def leaves(text: str) -> list:
 
 
 def test_what_it_says(tmp_path):
-    run, bugs = diagnosed_bugs(write_run(tmp_path / "run", realistic() + with_findings()))
-    text = markdown(run, bugs)
+    found = read_diagnosed(write_run(tmp_path / "run", realistic() + with_findings()))
+    text = markdown(found)
     assert text.startswith("## Pose solvers: ")
-    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == len(bugs)
-    for bug in bugs:
+    assert len(re.findall(r"^### \d+\. ", text, re.MULTILINE)) == len(found.bugs)
+    for bug in found.bugs:
         assert code(bug.signature) in text and code(bug.diagnosis.cause) in text
     assert "python -m harness replay cases/two --solver torch" in text.replace("'", "")
     assert "2.13.0+cpu" in text and "no NVIDIA GPU on this machine" in text
     table = [token for token in tokens(text) if token.type == "tr_open"]
-    assert len(table) == 1 + sum(it.expected is False for it in run.outcomes)
+    assert len(table) == 1 + sum(it.expected is False for it in found.run.outcomes)
 
 
 def test_a_good_run_is_short(tmp_path):
-    run, bugs = diagnosed_bugs(write_run(tmp_path / "run", [outcome("one", "torch")]))
-    text = markdown(run, bugs)
+    found = read_diagnosed(write_run(tmp_path / "run", [outcome("one", "torch")]))
+    text = markdown(found)
     assert "all 1 as expected" in text and "###" not in text and "| case |" not in text
 
 
 def test_hostile_strings_stay_in_code(tmp_path):
     """As a renderer sees it: nothing of a case or a solver's output is a link, an image, HTML, a heading or a mention."""
-    run, bugs = diagnosed_bugs(hostile_run(tmp_path / "run"))
-    text = markdown(run, bugs)
+    found = read_diagnosed(hostile_run(tmp_path / "run"))
+    text = markdown(found)
     assert "alert(1)" in text
     html = [leaf.content for leaf in leaves(text) if leaf.type.startswith("html")]
     assert {part.strip() for part in html} <= {"<details><summary>Environment, and the command of the run</summary>", "</details>"}
@@ -54,7 +54,7 @@ def test_hostile_strings_stay_in_code(tmp_path):
     for part in plain:
         assert not re.search(r"[@#][\w]|://\w|\bGH-\d|www\.\w", part), part
     headings = [token.tag for token in tokens(text) if token.type == "heading_open"]
-    assert headings == ["h2"] + ["h3"] * len(bugs)
+    assert headings == ["h2"] + ["h3"] * len(found.bugs)
     assert not any(c in text for c in "\x00\x01\x1b\u202e\ud800")
 
 
@@ -88,16 +88,16 @@ def test_it_fits_into_an_issue(tmp_path):
         outcome(f"case-{i:04}", "torch", Kind.RAISED, exception=ExceptionInfo(f"E{i}", "m " * 3000, stack), **long)
         for i, stack in enumerate(stacks)
     ]
-    run, bugs = diagnosed_bugs(write_run(tmp_path / "run", outcomes))
-    assert len(bugs) == 300
-    text = markdown(run, bugs)
+    found = read_diagnosed(write_run(tmp_path / "run", outcomes))
+    assert len(found.bugs) == 300
+    text = markdown(found)
     assert 20_000 < len(text) <= MOST and text.rstrip().endswith("</details>")
     assert text.count("```") % 2 == 0 and "the rest is in the report" in text
 
 
 def test_what_is_nobody_s_business_is_taken_out(tmp_path):
-    run, bugs = diagnosed_bugs(write_run(tmp_path / "run", with_findings()))
+    found = read_diagnosed(write_run(tmp_path / "run", with_findings()))
     seen: list[str] = []
-    text = markdown(run, bugs, lambda it: seen.append(it) or "SCRUBBED")
+    text = markdown(found, lambda it: seen.append(it) or "SCRUBBED")
     assert any("replay" in it for it in seen) and "cases/two" not in text and "memcheck" in text
-    assert run.command in seen
+    assert found.run.command in seen

@@ -10,15 +10,15 @@ import pytest
 from forms_run import hostile_run, with_findings
 from report_run import realistic, write_run
 
+from harness.diagnosis.ofrun import read_diagnosed
 from harness.diagnosis.signature import finding_signature
-from harness.forms.pick import diagnosed_bugs
 from harness.forms.sarif import FINGERPRINT, SCHEMA, sarif
 from harness.jsonfile import dumps
 
 
 def of(folder: Path) -> dict:
     """Through JSON, as a reader gets it."""
-    return json.loads(dumps(sarif(*diagnosed_bugs(folder))).encode("utf-8"))
+    return json.loads(dumps(sarif(read_diagnosed(folder))).encode("utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from harness.case import Case, TensorSpec
 from harness.jsonfile import write_json
 from harness.layout import POISON, arrays, groups
-from harness.memory import guardpages, heap, trials
+from harness.memory import guardpages, heap
+from harness.memory.agreement import agree
 from harness.memory.arena import AFTER, BEFORE, END, GAP, START, HostArena, covered, seal, touched
 from harness.memory.evidence import with_memory
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
+from harness.sanitizer.finding import KEYS, finding
 from harness.worker_files import FAULT, MEMORY
 
 ROOT = Path(__file__).parent.parent
@@ -115,13 +117,13 @@ def test_what_torch_gives_is_nan_and_then_is_not():
 def test_results_that_agree():
     one = {"status": "CONVERGED", "T_WCf": [1.0] * 8, "T_CkCf": [1e6, 0, 0, 0, 0, 0, 1, 1]}
     near = one | {"T_CkCf": [1e6 + 10, 0, 0, 0, 0, 0, 1, 1]}
-    assert trials.agree(one, one) and trials.agree(one, near)
-    assert not trials.agree(one, one | {"T_CkCf": [1e6 + 1000, 0, 0, 0, 0, 0, 1, 1]})
-    assert not trials.agree(one, one | {"T_WCf": [float("nan")] * 8})
-    assert trials.agree(*[one | {"T_WCf": [float("nan")] * 8}] * 2)
-    assert not trials.agree(one, one | {"status": "MAX_ITERATIONS"})
-    assert not trials.agree(one, {"exception": {"type": "ValueError"}})
-    assert trials.agree({"exception": {"type": "ValueError"}}, {"exception": {"type": "ValueError"}})
+    assert agree(one, one) and agree(one, near)
+    assert not agree(one, one | {"T_CkCf": [1e6 + 1000, 0, 0, 0, 0, 0, 1, 1]})
+    assert not agree(one, one | {"T_WCf": [float("nan")] * 8})
+    assert agree(*[one | {"T_WCf": [float("nan")] * 8}] * 2)
+    assert not agree(one, one | {"status": "MAX_ITERATIONS"})
+    assert not agree(one, {"exception": {"type": "ValueError"}})
+    assert agree({"exception": {"type": "ValueError"}}, {"exception": {"type": "ValueError"}})
 
 
 # --- what a child may leave behind ------------------------------------------------------------------------------------------------
@@ -138,7 +140,8 @@ def left(folder: Path, document: object, fault: bytes = b"b 1 1023 2 \n", **fiel
         write_json(folder / MEMORY, document)
     (folder / FAULT).write_bytes(fault)
     given = {"kind": Kind.CRASHED, "exit": Exit(-11, "SIGSEGV", "", True, "SIGSEGV"), "memory": "exact"} | fields
-    return with_memory(Outcome("c", "s", "none", stage="solving", seconds=0.1, repeat="", **given), folder)
+    given = {"tool": "none"} | given
+    return with_memory(Outcome("c", "s", stage="solving", seconds=0.1, repeat="", **given), folder)
 
 
 def test_the_address_of_a_death_becomes_a_finding(tmp_path):
@@ -150,6 +153,29 @@ def test_the_address_of_a_death_becomes_a_finding(tmp_path):
     assert left(tmp_path, document, b"b 1 ffff1023 2 \n").findings == ()  # far away
     assert left(tmp_path, document, b"b 80 0 1 \n").findings == ()
     assert left(tmp_path, document | {"windows": [WINDOW | {"guarded": False}]}).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"address": 0x1020, "direction": "read"}, "read 1 byte past the end of Xf: SEGV on unknown address 0x1020"),
+        ({"address": 0xFFF, "direction": None}, "touched memory 1 byte before the start of Xf: SEGV on unknown address 0x1020"),
+        ({"address": 0x101F, "direction": "read"}, "SEGV on unknown address 0x1020"),
+        ({"address": 0xFFFF1020, "direction": "read"}, "SEGV on unknown address 0x1020"),
+        ({"address": None, "direction": "read"}, "SEGV on unknown address 0x1020"),
+        ({"address": 0x1020, "kind": "use-after-free"}, "SEGV on unknown address 0x1020"),
+    ],
+)
+def test_a_tool_that_keeps_the_signal_to_itself_gives_the_address(tmp_path, told, message):
+    document = {"mode": "exact", "attempt": "end", "windows": [WINDOW], "findings": [], "notes": []}
+    known = {
+        "kind": "invalid-access",
+        "message": "SEGV on unknown address 0x1020",
+        "where": {"path": "a.c", "line": 3},
+    } | told
+    outcome = left(tmp_path, document, b"", tool="asan", tool_state="findings", findings=(finding("asan", **known),))
+    (found,) = outcome.findings
+    assert found["message"] == message and found["where"] == known["where"] and set(found) == set(KEYS)
 
 
 def test_windows_tells_the_address_in_an_exception(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.case import FLOATING, Case, TensorSpec
 from harness.errors import UsageError
 from harness.layout import arrays, groups
-from harness.relayout import ALIASED, ALIGNED, LAYOUTS, MEANINGS, OFFSET, ROWS, STRIDED, TRANSPOSED, relayout, variants
+from harness.relayout import ALIASED, ALIGNED, LAYOUTS, MEANINGS, OFFSET, ROWS, STRIDED, TRANSPOSED, again, once, relayout, variants
 
 NAMES = [*(name for name in MEANINGS if name != "shift-K"), "shift-4", "shift-8", "shift-12", "shift-20", "shift-511"]
 
@@ -43,6 +43,12 @@ def test_the_case_itself_is_left_alone(case: Case, layout: str) -> None:
     relayout(case, layout)
     assert case.document.model_dump_json() == before
     assert relayout(case, "recorded").document == case.document
+
+
+def test_a_layout_run_again_is_the_same() -> None:
+    case = make_case(n=5)
+    assert relayout(case, again("shift-12,Xf=strided", 2)).document == relayout(case, "shift-12,Xf=strided").document
+    assert once("shift-12,Xf=strided#12") == "shift-12,Xf=strided" and once("shift-12") == "shift-12"
 
 
 def test_strides_are_those_of_the_name() -> None:
@@ -77,7 +83,8 @@ def test_one_tensor_is_moved_and_the_others_stay() -> None:
         ("sideways", "'sideways' is no layout"), ("shift-0", "no layout"), ("shift-512", "no layout"), ("shift-4 ", "no layout"),
         ("", "no layout"), ("aligned-512,", "no layout"), ("Xf=", "no layout"), ("shift-K", "no layout"),
         ("shift-\u0664", "no layout"), ("Xf=strided=rows", "no layout"), ("Xq=strided", "no tensor 'Xq'"),
-        ("=strided", "no tensor ''"),
+        ("=strided", "no tensor ''"), ("#2", "no layout"), ("shift-4#", "no layout"), ("shift-4#0", "no layout"),
+        ("shift-4#2#3", "no layout"), ("shift-4#2,strided", "no layout"),
     ],
 )  # fmt: skip
 def test_names_that_mean_nothing_are_refused(layout: str, said: str) -> None:

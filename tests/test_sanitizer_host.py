@@ -17,6 +17,7 @@ import sanitized_solvers
 from harness.batch import run_batch
 from harness.casefile import read_document
 from harness.isolation import Limits, Task, run_isolated
+from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import open_launcher
 from harness.registry import resolve
@@ -117,11 +118,13 @@ def test_a_fault_in_a_users_library_is_found(libraries, fault):
         assert found["address_mod_size"] == 4
 
 
-def with_library(library: Path, tool: str, fault: str) -> Outcome:
-    return in_environment({sanitized_solvers.LIBRARY: str(library)}, f"{SOLVERS}:{fault}", tool, library.parent / fault)
+def with_library(library: Path, tool: str, fault: str, memory: str = "pool") -> Outcome:
+    return in_environment(
+        {sanitized_solvers.LIBRARY: str(library)}, f"{SOLVERS}:{fault}", tool, library.parent / fault, memory=memory
+    )
 
 
-def in_environment(more: dict[str, str], solver: str, tool: str, folder: Path, case: Path = CASE) -> Outcome:
+def in_environment(more: dict[str, str], solver: str, tool: str, folder: Path, case: Path = CASE, memory: str = "pool") -> Outcome:
     """Runs with variables that a launcher that is open already has not."""
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -129,8 +132,8 @@ def in_environment(more: dict[str, str], solver: str, tool: str, folder: Path, c
             patch.setenv(name, value)
         launcher = open_launcher(folder / "log", preload=(), threads=1)
     try:
-        task = Task(case, read_document(case), resolve(solver), tool)
-        return run_isolated(task, Limits(timeout_s=200), folder / "job", launcher)
+        task = Task(case, read_document(case), resolve(solver), tool, memory)
+        return with_memory(run_isolated(task, Limits(timeout_s=200), folder / "job", launcher), folder / "job")
     finally:
         launcher.close()
 
@@ -183,7 +186,19 @@ def test_a_crash_is_a_crash_and_asan_says_where(libraries):
     assert (outcome.kind, outcome.exit.signal, outcome.tool_state) == (Kind.CRASHED, "SIGSEGV", "findings")
     (found,) = outcome.findings
     assert (found["kind"], found["address"], found["direction"]) == ("invalid-access", 0, "read")
+    assert found["message"] == "SEGV on unknown address 0x000000000000"  # the registers say nothing to anybody
     assert found["where"]["path"].endswith("user.c")
+    assert "run_job" in [frame["function"] for frame in found["host_stack"]]
+
+
+def test_in_exact_memory_asan_has_the_line_and_the_memory_mode_the_tensor(libraries):
+    outcome = with_library(libraries["asan"], "asan", "user_reads_past_the_end", "exact")
+    assert (outcome.kind, outcome.exit.signal, outcome.tool_state) == (Kind.CRASHED, "SIGSEGV", "findings")
+    (found,) = outcome.findings
+    assert found["message"].startswith("read 1 byte past the end of Xf: SEGV on unknown address 0x")
+    assert (found["tool"], found["kind"], found["space"], found["direction"]) == ("asan", "out-of-bounds", "heap", "read")
+    assert found["nearest_allocation"] == {"address": found["address"] - 33 * 12, "size": 33 * 12, "distance": 1}
+    assert found["where"]["line"] == line_of("user_reads_past_the_end", libraries["asan"].with_name("user.c"))
     assert "run_job" in [frame["function"] for frame in found["host_stack"]]
 
 

@@ -197,6 +197,12 @@ def test_a_tool_for_the_other_side_is_unavailable(fake, run, tool, solver, says)
     assert outcome.kind is Kind.UNAVAILABLE and says in outcome.reason and outcome.tool_state is None
 
 
+def test_asan_and_poison_which_see_less_together_than_alone_are_not_run_together():
+    """A run that ends clean because neither could see would be a lie."""
+    with pytest.raises(watch.ToolUnavailable, match="asan has its red zones where poison puts NaN"):
+        watch.prepare("asan", resolve("native"), "auto", "poison")
+
+
 def test_without_a_gpu_and_without_the_tool(run, monkeypatch, tmp_path):
     monkeypatch.setattr(watch, "has_gpu", lambda: False)
     assert "this machine shows none" in run("memcheck").reason

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.diagnosis.documents import Documents, read_audit, read_probe
-from harness.diagnosis.ofrun import bugs_of, documents_of
+from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.probe.conclusion import findings
 from harness.probe.rungs import Result, Rung
 from harness.run import Run, read_run
@@ -53,7 +53,7 @@ def test_both_runs_died_on_the_host_and_memcheck_saw_no_error_of_the_device(run:
 
 
 def test_without_the_audit_the_collision_is_likely(run: Run) -> None:
-    (bug,) = bugs_of(run, Documents())
+    (bug,) = diagnosed_run(run, Documents()).bugs
     assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "likely")
     assert bug.signature == "crash | access-violation | group_ops.forward < groups.apply_op < groups.inv"
 
@@ -61,7 +61,7 @@ def test_without_the_audit_the_collision_is_likely(run: Run) -> None:
 def test_with_the_audit_and_the_probe_it_is_proven(folder: Path, run: Run) -> None:
     own, problems = documents_of(run)  # audit.json and probe.json in the run's folder
     assert not problems and len(own.audits) == 1 and own.probe is not None
-    (bug,) = bugs_of(run, own)
+    (bug,) = diagnosed_run(run, own).bugs
     assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "proven")
     assert "144 kernels" in bug.diagnosis.sentence and "misaligned" not in bug.diagnosis.sentence
     assert any("inv_forward_kernel<Sim3<float>, float>" in fact.quote for fact in bug.diagnosis.facts)
@@ -113,7 +113,7 @@ def test_the_pages_count_the_rungs_as_they_were_recorded(folder: Path, page: str
 
 def test_the_case_study_says_what_is_recorded(folder: Path, run: Run) -> None:
     own, _ = documents_of(run)
-    (bug,) = bugs_of(run, own)
+    (bug,) = diagnosed_run(run, own).bugs
     words = " ".join(re.sub(r"^> ?", "", STUDY, flags=re.M).split())
     assert bug.diagnosis.sentence in words and f"Refuted by: {bug.diagnosis.refute}" in words
     assert f"{len(own.audits[0].collisions)} launch stubs in a CUDA file" in words

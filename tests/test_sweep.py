@@ -23,8 +23,8 @@ from harness.replay import Request, replay
 from harness.report import write_report
 from harness.report.page import build_page
 from harness.report.write import render
-from harness.run import read_run
-from harness.sweep.files import SWEPT, has_fault, read_sweeps
+from harness.run import SWEPT, read_run
+from harness.sweep.files import has_fault, read_sweeps
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).with_name("memory_faults.py")
@@ -82,6 +82,19 @@ def test_healthy_in_every_layout(planted):
     assert sweep["rule"] == "healthy in all 9 layouts tried" and not has_fault(sweep)
 
 
+def test_a_fault_that_comes_and_goes_is_chance_and_how_often_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOLVES", str(tmp_path / "solves"))
+    run = replay(request(tmp_path / "out", "four_times"))
+    (sweep,) = read_sweeps(run.folder)
+    assert (sweep["state"], sweep["tests"]) == ("by chance", [])
+    assert sweep["rule"].startswith("faults by chance: 1 of 4 times in recorded, 0 of 4 times in ")
+    repeated = [entry for entry in sweep["layouts"] if entry["layout"].startswith("recorded#")]
+    assert len(repeated) == 3 and all(entry["repeat"].endswith("--layout recorded") for entry in repeated)
+    text = write_report(run.folder).read_text(encoding="utf-8")
+    check_links(parse(text))
+    assert sweep["rule"] in text and "recorded#4" in text
+
+
 def test_the_run_itself_holds_no_layout_but_the_recorded(planted):
     run = read_run(planted)
     assert {outcome.layout for outcome in run.outcomes} == {"recorded"} and len(run.outcomes) == len(PLANTED) + 1
@@ -99,10 +112,19 @@ def test_one_layout_again_is_what_the_sweep_says_to_repeat(planted, tmp_path):
     assert again["repeat"] == entry["repeat"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a fatal access becomes an exception of ctypes' on Windows")
+def test_git_bisect_is_told_of_a_fault_that_only_another_layout_has(tmp_path):
+    """As recorded all is as expected."""
+    argv = [sys.executable, "-m", "harness", "replay", "cases/degenerate-n-33", "--solver", f"{FAULTS}:aligned_load", "--layouts"]
+    done = subprocess.run([*argv, "--bisect-exit", "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert "1 of 1 as expected" in done.stdout and "exactly when T_WCk mod 16 != 0" in done.stdout
+    assert done.returncode == 1
+
+
 def test_the_report_shows_grid_and_rule(planted):
     text = (planted / "index.html").read_text(encoding="utf-8")
     check_links(parse(text))
-    assert "4 layout sweeps of 5 found a fault" in text and "faults exactly when T_WCk mod 16 != 0" in text
+    assert "in other layouts 4 of 5 fault" in text and "faults exactly when T_WCk mod 16 != 0" in text
     assert len(parse(text).all("div", "sweep")) == 4 and "healthy in all 9 layouts tried" in text
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from problem_factory import shipped
 
 from harness.case import CaseDocument, TensorSpec
-from harness.relayout import LAYOUTS, relayout_document
-from harness.sweep.plan import MAX_EXTRA, Next, Planner
+from harness.relayout import ALIGNED, LAYOUTS, again, once, relayout_document
+from harness.sweep.plan import MAX_EXTRA, TIMES, Next, Planner
 from harness.sweep.rule import MODULI, Atom, Rule, Trial, atoms, candidates
 
 Held = frozenset[Atom]
@@ -80,12 +80,35 @@ def test_all_tensors_alike() -> None:
     assert step.rule is not None and {atom.tensor for atom in step.rule.atoms} == set(DOCUMENT.tensors)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_chance_has_no_rule_and_comes_to_an_end(seed: int) -> None:
+@pytest.mark.parametrize(("often", "seed"), [(0.1, 7), (0.5, 7), (0.9, 8)])
+def test_chance_is_told_from_a_rule_before_one_is_looked_for(often: float, seed: int) -> None:
     chance = random.Random(seed)
-    step, results = swept(lambda held: chance.random() < 0.5)
-    assert step.state in ("unexplained", "faults everywhere", "healthy everywhere") and step.rule is None
-    assert len(results) < len(LAYOUTS) + 80 + MAX_EXTRA
+    step, results = swept(lambda held: chance.random() < often)
+    assert (step.state, step.rule) == ("by chance", None) and len(results) == len(LAYOUTS) + 2 * (TIMES - 1)
+    assert {once(layout) for layout in set(results) - set(LAYOUTS)} < set(LAYOUTS)
+
+
+@pytest.mark.parametrize("fault_again", [True, False])
+def test_one_run_of_one_layout_that_ends_otherwise_is_chance(fault_again: bool) -> None:
+    """Either the faulting layout is healthy once, or the healthy one faults once; a run without an answer is neither."""
+    first = "shift-4" if fault_again else ALIGNED
+
+    def answer(layout: str) -> bool | None:
+        rule = once(layout) == "shift-4"
+        return None if layout == again(first, 2) else rule is not (layout == again(first, TIMES))
+
+    results: dict[str, bool | None] = {}
+    while (step := Planner(DOCUMENT).next(results)).layouts:
+        results |= {layout: answer(layout) for layout in step.layouts}
+    assert step.state == "by chance"
+    results[again(first, TIMES)] = None
+    assert Planner(DOCUMENT).next(results).state == "running"
+
+
+def test_layouts_run_again_are_no_tests_of_a_rule() -> None:
+    step, results = swept(RULES["T_WCk mod 16 != 0"])
+    repeated = [layout for layout in results if once(layout) != layout]
+    assert len(repeated) == 2 * (TIMES - 1) and not set(step.tests) & set(repeated)
 
 
 def test_what_the_properties_cannot_say_is_not_claimed() -> None:

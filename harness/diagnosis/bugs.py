@@ -10,6 +10,7 @@ from typing import Any
 from harness.diagnosis.documents import Documents
 from harness.diagnosis.engine import diagnose
 from harness.diagnosis.evidence import Evidence
+from harness.diagnosis.gravity import gravity
 from harness.diagnosis.signature import finding_signature, signatures
 from harness.outcome import CONFIDENCES, Diagnosis, Kind, Outcome
 
@@ -42,13 +43,18 @@ class Bug:
         }  # fmt: skip
 
 
-def diagnosed(outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents) -> tuple[Outcome, ...]:
-    """The outcomes, each with signature and diagnosis in the light of the others of its case, its oracle and the documents."""
+def diagnosed(
+    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, swept: Sequence[Outcome] = ()
+) -> tuple[Outcome, ...]:
+    """The outcomes, each with signature and diagnosis in the light of the others of its case, its oracle and the documents.
+
+    Then those of ``swept``, which are in the light of all, and none in theirs: what a sweep says of them is one of the documents.
+    """
     families = _families(outcomes)
     yardsticks = {oracle.case: oracle for oracle in oracles}
     found = []
-    for outcome in outcomes:
-        e = Evidence(outcome, families[outcome.case, outcome.solver], yardsticks.get(outcome.case), documents)
+    for outcome in (*outcomes, *swept):
+        e = Evidence(outcome, families.get((outcome.case, outcome.solver), ()), yardsticks.get(outcome.case), documents)
         diagnosis = diagnose(e)
         named = signatures(outcome)[0] if diagnosis is not None and signatures(outcome) else ""
         found.append(dataclasses.replace(outcome, diagnosis=diagnosis, signature=named))
@@ -56,29 +62,33 @@ def diagnosed(outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents
 
 
 def distinct_bugs(
-    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, *, known: bool = False
-) -> tuple[Bug, ...]:
-    """The distinct bugs, failures first, those that cost most outcomes first. An outcome with several findings may show several.
+    outcomes: Sequence[Outcome], oracles: Iterable[Outcome], documents: Documents, swept: Sequence[Outcome] = (), *,
+    known: bool = False,
+) -> tuple[Bug, ...]:  # fmt: skip
+    """The distinct bugs, failures first, the gravest first. An outcome with several findings may show several.
 
-    With ``known`` the outcomes come from ``diagnosed``, and only the findings of a sanitizer are looked at one by one.
+    Of one gravity comes what is known before what is guessed, then what costs most outcomes. ``swept`` are outcomes in other
+    layouts: what only they show comes after all others. With ``known`` the outcomes come from ``diagnosed``, and
+    only the findings of a sanitizer are looked at one by one.
     """
     families = _families(outcomes)
     yardsticks = {oracle.case: oracle for oracle in oracles}
     groups: dict[tuple[str, str], list[tuple[Outcome, Diagnosis]]] = {}
-    for outcome in outcomes:
+    for outcome in (*outcomes, *swept):
         for part in _one_finding_each(outcome):
             if known and part is outcome:
                 diagnosis = outcome.diagnosis
             else:
                 diagnosis = diagnose(
-                    Evidence(part, families[outcome.case, outcome.solver], yardsticks.get(outcome.case), documents)
+                    Evidence(part, families.get((outcome.case, outcome.solver), ()), yardsticks.get(outcome.case), documents)
                 )
             if diagnosis is None or (outcome.kind is Kind.UNAVAILABLE and diagnosis.cause == NOT_TRIED):
                 continue
             named = next(iter(signatures(part)), f"{outcome.kind.value.lower()} | {diagnosis.cause}")
             groups.setdefault((diagnosis.cause, named), []).append((outcome, diagnosis))
-    bugs = [_bug(named, members) for named, members in _with_symptoms(groups)]
-    return tuple(sorted(bugs, key=lambda bug: (not bug.failure, -len(bug.outcomes))))
+    elsewhere = {outcome.key for outcome in swept}
+    ranked = [_ranked(named, members, elsewhere) for named, members in _with_symptoms(groups)]
+    return tuple(bug for bug, _ in sorted(ranked, key=lambda it: it[1]))
 
 
 def _families(outcomes: Iterable[Outcome]) -> dict[tuple[str, str], tuple[Outcome, ...]]:
@@ -124,10 +134,14 @@ def _with_symptoms(
     return [(key[1], members) for key, members in merged.items() if members]
 
 
-def _bug(named: str, members: list[tuple[Outcome, Diagnosis]]) -> Bug:
+def _ranked(named: str, members: list[tuple[Outcome, Diagnosis]], elsewhere: set[Key]) -> tuple[Bug, tuple[Any, ...]]:
+    """A bug, and its place among the others."""
     best = min((diagnosis for _, diagnosis in members), key=lambda it: CONFIDENCES.index(it.confidence))
     keys = tuple(dict.fromkeys(outcome.key for outcome, _ in members))
-    return Bug(named, best, keys, any(is_failure(outcome) for outcome, _ in members))
+    failure = any(is_failure(outcome) for outcome, _ in members)
+    gravest = min(gravity(outcome, named) for outcome, _ in members)
+    here = len(set(keys) - elsewhere)
+    return Bug(named, best, keys, failure), (not failure, not here, gravest, CONFIDENCES.index(best.confidence), -here, -len(keys))
 
 
 def is_failure(outcome: Outcome) -> bool:

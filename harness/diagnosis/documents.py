@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from harness.diagnosis.blocking import BLOCKING, read_blocking
 from harness.diagnosis.fatbinaries import FatBinary as FatBinary
 from harness.diagnosis.fatbinaries import fat_binaries
+from harness.diagnosis.sweeps import Sweep, SweptLayout
 from harness.errors import ResultError
 from harness.jsonfile import as_utf8, parse
 from harness.outcome import Outcome
-from harness.run import SPECIMENS
+from harness.run import SPECIMENS, SWEEPS
 
-AUDIT, AUDITS, PROBE, DOCTOR, SWEEPS = "audit.json", "audits", "probe.json", "doctor.json", "sweeps"
+AUDIT, AUDITS, PROBE, DOCTOR = "audit.json", "audits", "probe.json", "doctor.json"
 """Where a run folder may hold them. ``audits`` is a folder of audits, each of the objects of one link."""
 
 _MAX_BYTES = 64 << 20
@@ -126,27 +127,6 @@ class Doctor:
 
 
 @dataclass(frozen=True)
-class SweptLayout:
-    """One layout of a sweep: where each tensor lay modulo 16 and 512 bytes, how the run ended, and whether that is a fault."""
-
-    layout: str
-    mod16: Mapping[str, int]
-    mod512: Mapping[str, int]
-    outcome: str
-    faulted: bool | None
-
-
-@dataclass(frozen=True)
-class Sweep:
-    source: str
-    case: str
-    solver: str
-    tool: str
-    layouts: tuple[SweptLayout, ...]
-    rule: str
-
-
-@dataclass(frozen=True)
 class Documents:
     """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's.
 
@@ -208,14 +188,14 @@ def read_sweep(file: Path) -> Sweep:
     document = _read(file)
     layouts = []
     for i, entry in enumerate(_list(document, "layouts", file)):
-        layout, outcome = _words(entry, file, f"layouts[{i}]", "layout", "outcome")
+        layout, outcome, sort = _words(entry, file, f"layouts[{i}]", "layout", "outcome", "signature")
         tensors = entry.get("tensors", {})
         if not isinstance(tensors, dict):
             raise ResultError(file, f"layouts[{i}].tensors", "is not an object")
         places = {modulus: _offsets(tensors, modulus) for modulus in (16, 512)}
-        layouts.append(SweptLayout(layout, places[16], places[512], outcome, _faulted(entry, outcome)))
-    case, solver, tool, rule = (str(document.get(name, "")) for name in ("case", "solver", "tool", "rule"))
-    return Sweep(f"{SWEEPS}/{file.name}", case, solver, tool, tuple(layouts), rule)
+        layouts.append(SweptLayout(layout, places[16], places[512], outcome, _faulted(entry, outcome), sort))
+    case, solver, tool, rule, state = (str(document.get(name, "")) for name in ("case", "solver", "tool", "rule", "state"))
+    return Sweep(f"{SWEEPS}/{file.name}", case, solver, tool, tuple(layouts), rule, state)
 
 
 def read_documents(folder: Path, environment: Mapping[str, Any]) -> tuple[Documents, tuple[str, ...]]:

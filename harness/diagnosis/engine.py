@@ -7,6 +7,7 @@ from harness.diagnosis import (
     rules_cuda,
     rules_exits,
     rules_findings,
+    rules_layout,
     rules_maths,
     rules_memory,
     rules_packages,
@@ -22,11 +23,12 @@ RULES: tuple[Rule, ...] = (
     # What a tool says of itself comes before what it says of the program,
     *rules_tools.FIRST, *rules_findings.FIRST,
     # the collision before everything that it looks like,
-    *rules_collision.RULES, *rules_memory.RULES,
+    *rules_collision.RULES, *rules_layout.RULES, *rules_memory.RULES,
     # an empty launch before the error that it ends in, a finding before the error that follows from it,
     *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES,
     *rules_quoted.RULES, *rules_maths.RULES, *rules_tools.RULES, *rules_exits.RULES, *rules_cuda.BEFORE_SYMPTOMS,
-    # and what only names the symptom last.
+    # and what only names the symptom last: what decides whether it is there, then what it is.
+    *rules_layout.LAST,
     *rules_cuda.LAST, *rules_findings.LAST, *rules_memory.LAST, *rules_maths.LAST, *rules_tools.LAST, *rules_exits.LAST,
 )  # fmt: skip
 

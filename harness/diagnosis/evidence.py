@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.diagnosis import faultclass, frames
-from harness.diagnosis.documents import Documents, Rung, Sweep
+from harness.diagnosis.documents import Documents, Rung
 from harness.diagnosis.frames import Frame
 from harness.diagnosis.libraries import has_frame, is_solver_of, may_be_solver_of
+from harness.diagnosis.sweeps import Sweep
 from harness.outcome import ExceptionInfo, Fact, Kind, Outcome
 
 OPS = ("identity", "inv", "mul", "act", "act3", "act4", "retr", "exp", "log", "adj", "adjT", "matrix")
@@ -166,7 +167,7 @@ class Evidence:
     def sweep(self) -> Sweep | None:
         """The layout sweep of this case and solver, that of the same tool where there is one."""
         mine = [it for it in self.documents.sweeps if (it.case, it.solver) == (self.outcome.case, self.outcome.solver)]
-        return next((it for it in mine if it.tool == self.outcome.how), mine[0] if mine else None)
+        return next((it for it in mine if it.is_of(self.outcome)), mine[0] if mine else None)
 
     def rungs(self, *, surely: bool = True, **wanted: str) -> tuple[Rung, ...]:
         """The probe's rungs that have these values, nearest to the case first; ``device="cuda"`` fits every GPU.
@@ -185,7 +186,8 @@ class Evidence:
         base = self.outcome.repeat or f"harness replay {self.outcome.case} --solver {self.outcome.solver}"
         if self._on_windows:
             more = tuple(_ON_WINDOWS.get(each, each) for each in more)
-        return " ".join([re.sub(r" --tool \S+| --memory \S+", "", base), *more])
+        options = r" --tool \S+| --memory \S+" + (r"| --layout \S+" if "--layouts" in more else "")
+        return " ".join([re.sub(options, "", base), *more])
 
     @property
     def _on_windows(self) -> bool:

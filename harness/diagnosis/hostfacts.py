@@ -50,7 +50,7 @@ def probe_denies(rungs: tuple[Rung, ...]) -> tuple[Fact, ...]:
 
 
 def alignment_decides(e: Evidence) -> tuple[Fact, ...]:
-    rule = layout_rule(e.sweep) if e.sweep else None
+    rule = layout_rule(e.sweep, e.outcome.layout) if e.sweep else None
     return rule.facts if rule is not None and rule.alignment else ()
 
 

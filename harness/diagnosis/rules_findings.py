@@ -11,7 +11,8 @@ from typing import Any
 from harness.diagnosis.evidence import DEVICE_TOOLS, HOST_TOOLS, Evidence, fact, place
 from harness.diagnosis.rule import DEVICE, ENVIRONMENT, HOST, LIKELY, POSSIBLE, PROVEN, Match, Rule
 from harness.diagnosis.signature import GRAVITY, source_word
-from harness.outcome import POOL, Fact, Kind, Outcome
+from harness.outcome import MEMORY_MODES, POOL, Fact, Kind, Outcome
+from harness.sanitizer import words
 
 _STICKY_OF = {
     "misaligned": (716,), "out-of-bounds": (700, 719), "use-after-free": (700, 719), "stack-overflow": (719, 700, 714),
@@ -22,7 +23,7 @@ _STICKY_OF = {
 
 @dataclass(frozen=True)
 class Sort:
-    """One kind of finding. ``claim`` is completed by where it is."""
+    """One kind of finding. ``claim`` is completed by where it is, ``{there}`` in ``fix`` by that line where one is known."""
 
     kind: str
     cause: str
@@ -35,7 +36,7 @@ SORTS = (
     Sort("misaligned", "misaligned", "a misaligned access",
          "load by the element's own type, or make sure that every row starts at a multiple of the width of the load"),
     Sort("out-of-bounds", "out-of-bounds", "an access outside every allocation",
-         "check the index against the size at that line; an empty or odd size is the usual way there"),
+         "check the index against the size{there}; an empty or odd size is the usual way there"),
     Sort("use-after-free", "use-after-free", "an access to memory that was given back",
          "keep the tensor alive until the work that reads it has ended: the stream runs later than Python"),
     Sort("use-before-allocation", "use-before-allocation", "an access to memory before its allocation took effect",
@@ -45,7 +46,7 @@ SORTS = (
     Sort("leak", "leak", "device memory that was never given back",
          "free it, or keep it in a buffer that is used again"),
     Sort("device-exception", "device-exception", "an exception that the tool cannot place: a trap, a failed assertion",
-         "read the line; compile with -lineinfo or -G, and the exception becomes precise"),
+         "compile with -lineinfo or -G, and the exception becomes precise; then read its line"),
     Sort("stack-overflow", "device-stack-overflow", "a stack that is full",
          "take large arrays off the stack and end the recursion; cudaDeviceSetLimit(cudaLimitStackSize) only moves the wall"),
     Sort("race", "race", "two threads that use one place without waiting for each other",
@@ -104,14 +105,15 @@ def sort_rule(sort: Sort) -> Callable[[Evidence], Match | None]:
         if witness is not e.outcome and not _explains(sort, e):
             return None
         quotes = tuple(quote for o, found in seen[:2] for quote in _quotes(o, [found]))
+        there = " at that line" if words.place(finding) else ""
         return Match(
-            HOST if witness.tool in HOST_TOOLS else DEVICE,
+            _side(witness),
             f"{sort.claim}{_where(finding)}",
             PROVEN,
             (*_symptom(e), *dict.fromkeys((*quotes, *_hidden_by_pool(e, witness)))),
-            "the tool finds nothing at that line when the case is run again",
-            e.command(f"--tool {witness.tool}" + ("" if witness.memory == POOL else f" --memory {witness.memory}")),
-            sort.fix,
+            f"{_by(witness)} finds nothing{there} when the case is run again",
+            e.command(*_how(witness)),
+            sort.fix.format(there=there),
         )
 
     match.__doc__ = f"A sanitizer found {sort.claim}, in this run or in one of the same solver on the same case."
@@ -124,12 +126,12 @@ def unnamed_finding(e: Evidence) -> Match | None:
         return None
     finding = e.outcome.findings[0]
     return Match(
-        HOST if e.outcome.tool in HOST_TOOLS else DEVICE,
-        f"{e.outcome.tool} found {finding.get('kind') or 'a fault without a kind'}{_where(finding)}",
+        _side(e.outcome),
+        f"{_by(e.outcome)} found {finding.get('kind') or 'a fault without a kind'}{_where(finding)}",
         POSSIBLE,
         _quotes(e.outcome, [finding]),
-        "the tool finds nothing when the case is run again",
-        e.command(f"--tool {e.outcome.tool}"),
+        f"{_by(e.outcome)} finds nothing when the case is run again",
+        e.command(*_how(e.outcome)),
         "read the finding: this version of the harness does not know its kind",
     )
 
@@ -137,7 +139,7 @@ def unnamed_finding(e: Evidence) -> Match | None:
 def hides_in_the_pool(e: Evidence) -> Match | None:
     """The result depends on what lies around the tensors: right among the application's memory, wrong among NaN."""
     failed = e.outcome.expected is False or e.off or e.outcome.kind in (Kind.SOLVER_STATUS, Kind.CUDA_ERROR, Kind.CRASHED)
-    if not failed or e.outcome.memory == POOL or e.outcome.findings:
+    if not failed or e.outcome.memory == POOL or e.outcome.findings or e.outcome.values.get("repeatable") is False:
         return None
     calm = [o for o in e.same_solver() if o.memory == POOL and o.layout == e.outcome.layout and o.kind is Kind.OK and o.expected]
     if not calm or any(o.memory == POOL and o.expected is False for o in e.same_solver()):
@@ -185,15 +187,33 @@ def _quotes(outcome: Outcome, findings: Iterable[Mapping[str, Any]]) -> tuple[Fa
     return tuple(fact(outcome, "findings", finding.get("message") or finding.get("kind")) for finding in list(findings)[:2])
 
 
+def _side(witness: Outcome) -> str:
+    """Whose code did what was found: a tool watches one side, a memory mode whatever ran."""
+    if witness.tool in HOST_TOOLS:
+        return HOST
+    return DEVICE if witness.tool in DEVICE_TOOLS else Evidence(witness).side
+
+
+def _by(witness: Outcome) -> str:
+    return f"{witness.memory} memory" if witness.tool == "none" else witness.tool
+
+
+def _how(witness: Outcome) -> list[str]:
+    """The options that find it again."""
+    tool = [] if witness.tool == "none" else [f"--tool {witness.tool}"]
+    return tool + ([] if witness.memory == POOL else [f"--memory {witness.memory}"])
+
+
 def _where(finding: Mapping[str, Any]) -> str:
-    size, direction, space = finding.get("size"), finding.get("direction"), finding.get("space")
-    access = f" ({direction or 'access'} of {size} bytes{f', {space} memory' if space else ''})" if isinstance(size, int) else ""
+    """What was accessed, how far from what, in which kernel and line; a memory mode's own words, which name the tensor."""
+    if finding.get("tool") in MEMORY_MODES and finding.get("message"):
+        return f": it {finding['message']}" if not str(finding["message"]).startswith("its ") else f": {finding['message']}"
+    known = ", ".join(
+        filter(None, [words.access(finding) if isinstance(finding.get("size"), int) else "", words.distance(finding)])
+    )
     kernel = f" in {finding['kernel']}" if finding.get("kernel") else ""
-    line = source_word(finding)
-    where = finding.get("where")
-    if isinstance(where, Mapping) and where.get("path"):
-        line = f"{where['path']}:{where.get('line')}"
-    return f"{access}{kernel}" + (f" at {line}" if line else "")
+    line = words.place(finding) or source_word(finding)
+    return (f" ({known})" if known else "") + kernel + (f" at {line}" if line else "")
 
 
 def _hidden_by_pool(e: Evidence, witness: Outcome) -> tuple[Fact, ...]:

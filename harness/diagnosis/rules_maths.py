@@ -9,6 +9,7 @@ from harness.diagnosis.evidence import SAID, Evidence, fact, find_line, frame_fa
 from harness.diagnosis.recorded import raised_line
 from harness.diagnosis.rule import HOST, INPUT, LIKELY, MATHEMATICS, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
 from harness.diagnosis.updates import remedy_of
+from harness.memory.agreement import NOT_REPEATABLE
 from harness.outcome import Fact, Kind
 
 _CHOLESKY = re.compile(r"cholesky|not positive[- ]definite|leading minor|LinAlgError", re.IGNORECASE)
@@ -17,6 +18,7 @@ _REACHED_ZERO = re.compile(r"max iters reached\s+0(\.0*)?(?![.\d])")
 _ENOUGH_MORE = 6
 _SMALL_TANGENT = (1e-9, 3e-2)
 _NEAR_ZERO = " near 0"
+_NOT_REPEATABLE = re.compile(rf"^{NOT_REPEATABLE}")
 
 
 def poisoned_by_masked_points(e: Evidence) -> Match | None:
@@ -196,6 +198,22 @@ def last_error_not_updated(e: Evidence) -> Match | None:
     )
 
 
+def not_repeatable(e: Evidence) -> Match | None:
+    """The same values in the same memory gave two results, and nothing known explains the wrong one."""
+    if not (e.off or e.outcome.kind is Kind.SOLVER_STATUS) or e.outcome.expected:
+        return None
+    seen = [o for o in (e.outcome, *e.same_solver()) if o.values.get("repeatable") is False]
+    said = present(*(find_line(o, _NOT_REPEATABLE, ("notes",)) for o in seen))
+    if not said:
+        return None
+    return Match(
+        e.side, "its result changes from solve to solve, with the same values in the same memory", POSSIBLE,
+        (*said[:1], *_shown(e)), "the same result each time, and still a wrong one", e.command("--memory poison"),
+        "sum in a fixed order and seed what is drawn; where there is neither, memory of its own is read before it is written "
+        "(valgrind on the CPU, initcheck on a GPU)",
+    )  # fmt: skip
+
+
 def wrong_pose(e: Evidence) -> Match | None:
     """The pose is not the oracle's, and nothing known explains it."""
     if not e.off or e.outcome.expected:
@@ -231,6 +249,10 @@ def _originals(e: Evidence) -> list[Fact]:
     return found
 
 
+def _shown(e: Evidence) -> tuple[Fact, ...]:
+    return (fact(e.outcome, "parity.why", (e.outcome.parity or {}).get("why")),) if e.off else _what_it_said(e)
+
+
 def _what_it_said(e: Evidence) -> tuple[Fact, ...]:
     status = [fact(e.outcome, "status", e.outcome.status)] if e.outcome.status else []
     said = find_line(e.outcome, re.compile(r"\S"), ("exception.message",)) if text_of(e.outcome, "exception.message") else None
@@ -261,4 +283,4 @@ RULES = (
     Rule("float32-cancellation", float32_cancellation),
     Rule("last-error-not-updated", last_error_not_updated),
 )
-LAST = (Rule("wrong-pose", wrong_pose), Rule("no-pose", no_pose))
+LAST = (Rule("not-repeatable", not_repeatable), Rule("wrong-pose", wrong_pose), Rule("no-pose", no_pose))

@@ -1,47 +1,19 @@
-"""Rules for processes that die of a memory access on the host, and for the layouts in which a solver fails."""
+"""Rules for processes that die of a memory access on the host."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from harness.diagnosis import faultclass
 from harness.diagnosis.evidence import DEVICE_TOOLS, Evidence, exit_facts, fact, find_line, frame_facts
 from harness.diagnosis.hostfacts import HOST_DEREFERENCE, clean_audit, device_findings, supports
 from harness.diagnosis.rule import HOST, LIKELY, NOT_KNOWN, PROVEN, Match, Rule, present
 from harness.diagnosis.stages import in_words
-from harness.diagnosis.sweeps import every_layout_fails, layout_rule
+from harness.diagnosis.sweeps import every_layout_fails
 from harness.outcome import Fact, Kind, Outcome
 
 _BANNER = re.compile(r"^Windows fatal exception: (access violation|code 0x[0-9a-fA-F]+)")
 _CTYPES = re.compile(r"access violation (reading|writing) 0x[0-9A-Fa-f]+")
-
-
-@dataclass(frozen=True)
-class LayoutSort:
-    """One thing that a kernel takes for granted of its tensors' memory, and how a sweep speaks of it."""
-
-    cause: str
-    pattern: re.Pattern[str]
-    claim: str
-    fix: str
-
-
-# fmt: off
-LAYOUT_SORTS = (
-    LayoutSort("misaligned", re.compile(r" mod \d+ != 0"), "a misaligned access",
-               "load by the element's own type, or copy to an aligned buffer where a wide load is wanted"),
-    LayoutSort("assumes-contiguous", re.compile(r"not contiguous|not adjacent|stored transposed"),
-               "it reads a tensor as if its elements lay one after another",
-               "use the tensor's strides, or call contiguous() before the launch"),
-    LayoutSort("ignores-storage-offset", re.compile(r"past the start of its storage"),
-               "it reads a view from the start of the storage that it is a view of", "take data_ptr(), not storage().data_ptr()"),
-    LayoutSort("assumes-no-sharing", re.compile(r"shares? (its storage|memory)|elements that share"),
-               "it takes for granted that no two tensors share memory",
-               "copy what is written to, or read all before the first write"),
-)
-# fmt: on
 
 
 def host_dereference(e: Evidence) -> Match | None:
@@ -64,26 +36,6 @@ def host_dereference(e: Evidence) -> Match | None:
         "the binary for a symbol collision",
         device_findings(e),
     )
-
-
-def layout_rule_for(sort: LayoutSort) -> Callable[[Evidence], Match | None]:
-    def match(e: Evidence) -> Match | None:
-        failed = e.fault or e.off or e.outcome.kind in (Kind.CUDA_ERROR, Kind.FINDINGS) or e.outcome.expected is False
-        rule = layout_rule(e.sweep) if e.sweep is not None and failed else None
-        if rule is None or not sort.pattern.search(rule.text) or (sort.cause == "misaligned") != rule.alignment:
-            return None
-        return Match(
-            HOST if e.fault else e.side,
-            f"{sort.claim}: it fails exactly when {rule.text}",
-            LIKELY,
-            (*exit_facts(e.outcome), *frame_facts(e)[:1], *rule.facts),
-            f"a layout in which it fails although not: {rule.text}; or one in which it works all the same",
-            e.command("--layouts"),
-            sort.fix,
-        )
-
-    match.__doc__ = f"A layout sweep says: {sort.claim}."
-    return match
 
 
 def caught_access_violation(e: Evidence) -> Match | None:
@@ -130,7 +82,6 @@ def _findings(outcome: Outcome, kind: str) -> list[Fact]:
 
 
 RULES = (
-    *(Rule(sort.cause, layout_rule_for(sort)) for sort in LAYOUT_SORTS),
     Rule("host-dereference", host_dereference),
     Rule("caught-access-violation", caught_access_violation),
 )

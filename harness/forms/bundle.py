@@ -24,7 +24,7 @@ from harness.diagnosis.documents import DOCTOR
 from harness.diagnosis.ofrun import oracles_of
 from harness.doctor import Asker, Machine, examine
 from harness.errors import HarnessError, UsageError
-from harness.forms.pick import Picked, of_case, pick
+from harness.forms.pick import Picked, of_case, pick, sweeps_of_case
 from harness.forms.readme import Contents, Repeat, readme
 from harness.forms.scrub import Scrubber
 from harness.isolation import Limits, default_memory
@@ -32,7 +32,7 @@ from harness.jsonfile import dumps, sync_folder, write_json
 from harness.outcome import RECORDED, Outcome
 from harness.registry import TRACKER
 from harness.report import write_report
-from harness.run import OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_object
+from harness.run import OUTCOMES, RUN_FILE, SWEEPS, YARDSTICKS, Run, read_object
 
 MINIMIZED = "minimize.json"
 """What ``harness minimize`` leaves beside the case it made; ``case`` is that case's folder."""
@@ -213,6 +213,9 @@ def _write_run(folder: Path, picked: Picked, case_id: str, repeat: Repeat, scrub
         document = shown(_renamed(outcome.to_json(), outcome.repeat, again.posix)) | {"repeat": again.posix}
         write_json(folder / OUTCOMES / f"{number:05}.json", document)
         documents.append(document | {"outcome_of_bundle": mine})
+    (folder / SWEEPS).mkdir()
+    for number, sweep in enumerate(sweeps_of_case(picked.run, picked.outcome.case)):
+        write_json(folder / SWEEPS / f"{number:05}.json", shown(sweep))
     for oracle in _yardstick(run):
         write_json(folder / YARDSTICKS / "oracle.json", shown(oracle.to_json()))
     return documents

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.diagnosis.bugs import Bug, is_failure
+from harness.diagnosis.ofrun import Diagnosed
+from harness.diagnosis.sweeps import Sweep
 from harness.outcome import Outcome
 from harness.report.headline import headline
 from harness.report.text import clean, count, shorten
@@ -27,26 +29,28 @@ _LETTERS = {"`": "\u02cb", "|": "\u2502"}  # within a table's code neither can b
 Scrub = Callable[[str], str]
 
 
-def markdown(run: Run, bugs: Sequence[Bug], scrub: Scrub = str) -> str:
-    """``run`` has its diagnoses, ``bugs`` are its distinct ones; ``scrub`` takes out of each text what is nobody's business."""
+def markdown(found: Diagnosed, scrub: Scrub = str) -> str:
+    """``scrub`` takes out of each text what is nobody's business."""
+    run, bugs = found.run, found.bugs
     failures = [outcome for outcome in run.outcomes if is_failure(outcome)]
-    head = headline(run)
+    head = headline(run, sweeps=found.sweeps)
     blocks = [f"## Pose solvers: {prose(head.text)}"]
     blocks += [prose(scrub(aside)) for aside in head.asides]
-    blocks += [_bug(number, bug, run, scrub) for number, bug in enumerate(bugs[:_BUGS], 1)]
+    blocks += [_bug(number, bug, found.showing(bug)[0], scrub) for number, bug in enumerate(bugs[:_BUGS], 1)]
     if len(bugs) > _BUGS:
         blocks.append(f"{count(len(bugs) - _BUGS, 'more distinct bug')} in the report.")
     if failures:
         blocks.append(_table(failures, scrub))
+    if any(sweep.elsewhere for sweep in found.sweeps):
+        blocks.append(_sweeps(found.sweeps, scrub))
     for reason in head.not_run[:_NOT_RUN]:
         blocks.append(f"Not run: {', '.join(code(name) for name in reason.solvers)}: {code(scrub(reason.reason))}")
     blocks.append(_environment(run, scrub))
     return _within(blocks)
 
 
-def _bug(number: int, bug: Bug, run: Run, scrub: Scrub) -> str:
+def _bug(number: int, bug: Bug, shown_by: Outcome, scrub: Scrub) -> str:
     said = bug.diagnosis
-    shown_by = next(outcome for outcome in run.outcomes if outcome.key in bug.outcomes)
     solvers = ", ".join(code(scrub(name)) for name in bug.solvers[:6])
     cases = f"{code(shown_by.case)}{' and others' if len(bug.cases) > 1 else ''}"
     lines = [
@@ -69,6 +73,19 @@ def _table(failures: Sequence[Outcome], scrub: Scrub) -> str:
         rows.append(f"| {' | '.join(code(cell, in_table=True) for cell in cells)} |")
     if len(failures) > _ROWS:
         rows.append(f"\n{count(len(failures) - _ROWS, 'more failure')} in the report.")
+    return "\n".join(rows)
+
+
+def _sweeps(sweeps: Sequence[Sweep], scrub: Scrub) -> str:
+    """The layout sweeps that found a fault in a layout other than the recorded one."""
+    faulty = [sweep for sweep in sweeps if sweep.elsewhere]
+    rows = [f"### In other layouts: {len(faulty)} of {count(len(sweeps), 'sweep')} found a fault", "",
+            "| case | solver | run under | in which layouts |", "|---|---|---|---|"]  # fmt: skip
+    for it in faulty[:_ROWS]:
+        cells = (it.case, scrub(it.solver), it.tool, shorten(scrub(it.rule), _LINE))
+        rows.append(f"| {' | '.join(code(cell, in_table=True) for cell in cells)} |")
+    if len(faulty) > _ROWS:
+        rows.append(f"\n{count(len(faulty) - _ROWS, 'more sweep')} in the report.")
     return "\n".join(rows)
 
 

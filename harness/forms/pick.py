@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.diagnosis.bugs import Bug
-from harness.diagnosis.ofrun import bugs_of, diagnosed_run, documents_of
-from harness.errors import UsageError
+from harness.diagnosis.ofrun import read_diagnosed
+from harness.errors import ResultError, UsageError
 from harness.outcome import Outcome
-from harness.run import Run, read_outcome, read_run
+from harness.run import SWEPT, Run, read_outcome
+from harness.sweep.files import read_sweeps
 
 
 @dataclass(frozen=True)
 class Picked:
-    """``run`` is diagnosed; ``bugs`` are all of its distinct ones; ``others`` counts the failures that are not this bug."""
+    """``run`` is diagnosed, and has the outcome; ``bugs`` are all of its distinct ones; ``others`` counts failures not this bug."""
 
     run: Run
     outcome: Outcome
@@ -23,31 +25,33 @@ class Picked:
     others: int
 
 
-def diagnosed_bugs(folder: Path) -> tuple[Run, tuple[Bug, ...]]:
-    """A run with its diagnoses, and its distinct bugs. Raises ``ResultError``."""
-    run = read_run(folder)
-    documents, _ = documents_of(run)
-    run = diagnosed_run(run, documents)
-    return run, bugs_of(run, documents, known=True)
-
-
 def pick(source: Path) -> Picked:
-    """``source`` is a run folder or the file of one of its outcomes. Raises ``ResultError`` or ``UsageError``."""
+    """``source`` is a run folder or the file of one of its outcomes, or of a sweep's. Raises ``ResultError`` or ``UsageError``."""
     if not source.exists():
         raise UsageError(f"{source}: there is no such run, nor such a file of an outcome")
     key = read_outcome(source).key if source.is_file() else None
-    run, bugs = diagnosed_bugs(source.absolute().parent.parent if key else source)
-    failures = [bug for bug in bugs if bug.failure]
+    found = read_diagnosed(_run_of(source) if key else source)
+    failures = [bug for bug in found.bugs if bug.failure]
     if key is None:
         if not failures:
             raise UsageError(
                 f"{source}: nothing failed in this run; to send an outcome all the same give its file, outcomes/NAME.json"
             )
         key = failures[0].outcomes[0]
+    run = found.run
     outcome = next((it for it in run.outcomes if it.key == key), None)
     if outcome is None:
-        raise UsageError(f"{source}: is not an outcome of the run in {run.folder}")
-    return Picked(run, outcome, bugs, sum(key not in bug.outcomes for bug in failures))
+        outcome = next((it for it in found.swept if it.key == key), None)
+        if outcome is None:
+            raise UsageError(f"{source}: is not an outcome of the run in {run.folder}, nor one that faulted in its sweeps")
+        run = dataclasses.replace(run, outcomes=(*run.outcomes, outcome))
+    return Picked(run, outcome, found.bugs, sum(key not in bug.outcomes for bug in failures))
+
+
+def _run_of(outcome: Path) -> Path:
+    """The folder of the run that an outcome's file is in."""
+    folder = outcome.absolute().parent
+    return folder.parent.parent if folder.as_posix().endswith(f"/{SWEPT}") else folder.parent
 
 
 def of_case(run: Run, case: str) -> Run:
@@ -56,3 +60,11 @@ def of_case(run: Run, case: str) -> Run:
     outcomes = tuple(outcome for outcome in run.outcomes if outcome.case == case)
     cases = {name: summary for name, summary in run.cases.items() if name == case}
     return dataclasses.replace(run, outcomes=outcomes, cases=cases, plan={**run.plan, "tasks": tasks})
+
+
+def sweeps_of_case(run: Run, case: str) -> list[dict[str, Any]]:
+    """The layout sweeps of one case, on which a diagnosis may rest; none where one of the run is damaged."""
+    try:
+        return [sweep for sweep in read_sweeps(run.folder) if sweep["case"] == case]
+    except ResultError:
+        return []

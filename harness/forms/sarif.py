@@ -16,6 +16,7 @@ from harness.diagnosis.bugs import Bug
 from harness.diagnosis.cuda_codes import CODES
 from harness.diagnosis.engine import RULES
 from harness.diagnosis.frames import from_faulthandler, from_traceback, top
+from harness.diagnosis.ofrun import Diagnosed
 from harness.diagnosis.signature import finding_signature
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean
@@ -32,11 +33,12 @@ _SUMMARIES = {rule.cause: rule.summary for rule in RULES} | {code.cause: code.cl
 Object = dict[str, Any]
 
 
-def sarif(run: Run, bugs: Sequence[Bug]) -> Object:
-    """The document as JSON values. ``run`` has its diagnoses, ``bugs`` are its distinct ones.
+def sarif(found: Diagnosed) -> Object:
+    """The document as JSON values.
 
     A finding stands at its line of a kernel; a death or an exception at the solver's innermost frame; what has no line at its case.
     """
+    run, bugs = found.run, found.bugs
     causes = list(dict.fromkeys(bug.diagnosis.cause for bug in bugs))
     first = {bug.diagnosis.cause: bug for bug in reversed(bugs)}
     driver = {
@@ -44,7 +46,7 @@ def sarif(run: Run, bugs: Sequence[Bug]) -> Object:
         "version": str(run.environment.get("packages", {}).get("sim3solve", "unknown")),
     }  # fmt: skip
     invocation = {"executionSuccessful": run.finished is not None, "commandLine": clean(run.command), **_times(run)}
-    results = [_result(run, bug, causes.index(bug.diagnosis.cause)) for bug in bugs]
+    results = [_result(run, bug, found.showing(bug), causes.index(bug.diagnosis.cause)) for bug in bugs]
     base = {ROOT: {"description": {"text": "The folder that the run was started in: the checkout."}}}
     made = {
         "tool": {"driver": driver}, "invocations": [invocation], "originalUriBaseIds": base, "columnKind": "unicodeCodePoints",
@@ -65,8 +67,7 @@ def _rule(bug: Bug) -> Object:
     }  # fmt: skip
 
 
-def _result(run: Run, bug: Bug, rule: int) -> Object:
-    shown_by = [outcome for outcome in run.outcomes if outcome.key in bug.outcomes]
+def _result(run: Run, bug: Bug, shown_by: Sequence[Outcome], rule: int) -> Object:
     found = _findings(bug, shown_by)
     said = bug.diagnosis
     cases = ", ".join(bug.cases[:5]) + (" and more" if len(bug.cases) > 5 else "")

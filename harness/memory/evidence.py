@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.outcome import EXACT, POOL, Kind, Outcome
 from harness.sanitizer.finding import KEYS, Finding, finding
+from harness.sanitizer.hostlog import INVALID_ACCESS
 from harness.worker_files import FAULT, MEMORY
 
 MAX_BYTES = 16 << 20
@@ -47,10 +48,24 @@ def with_memory(outcome: Outcome, folder: Path) -> Outcome:
     if outcome.memory == EXACT and (outcome.device or "").startswith("cuda") and outcome.tool == "none":
         notes.append("on a GPU, exact memory shows an access beside a tensor only to compute-sanitizer: add --tool memcheck")
     kind = Kind.FINDINGS if findings and outcome.kind in _ANSWERED else outcome.kind
+    told = tuple(_beside_a_tensor(found, document) for found in outcome.findings)
     values = outcome.values | ({"addresses_kept": kept} if kept else {})
+    values |= {"repeatable": False} if document.get("repeatable") is False else {}
     return dataclasses.replace(
-        outcome, kind=kind, findings=(*outcome.findings, *findings), notes=(*outcome.notes, *notes), values=values
+        outcome, kind=kind, findings=(*told, *findings), notes=(*outcome.notes, *notes), values=values
     )  # fmt: skip
+
+
+def _beside_a_tensor(found: Finding, document: dict[str, Any]) -> Finding:
+    """A tool's finding of a fatal access, with the tensor it was beside: the tool keeps the signal to itself, not the address."""
+    if found["kind"] != INVALID_ACCESS or found["address"] is None:
+        return found
+    beside = _nearest(document, found["address"], found["direction"], found["tool"])
+    if beside is None:
+        return found
+    known = {name: found[name] for name in KEYS if name not in ("tool", "kind", "message", "signature", "address_mod_size")}
+    known |= {name: beside[name] for name in ("space", "nearest_allocation")}
+    return finding(found["tool"], beside["kind"], f"{beside['message']}: {found['message']}", **known)
 
 
 def _words(kept: dict[str, str]) -> str:
@@ -92,10 +107,16 @@ def _fatal(outcome: Outcome, document: dict[str, Any], file: Path) -> tuple[list
     verb = {"read": "reading", "write": "writing"}.get(direction or "", "touching")
     if by_kernel:
         return [], [_NO_ADDRESS]
-    beside = [found for window in document.get("windows", []) if (found := _beside(window, address, direction, outcome.memory))]
-    if beside:
-        return [min(beside, key=lambda found: found["nearest_allocation"]["distance"])], []
+    beside = _nearest(document, address, direction, outcome.memory)
+    if beside is not None:
+        return [beside], []
     return [], [f"it died {verb} 0x{address:x}, which is not beside any tensor"]
+
+
+def _nearest(document: dict[str, Any], address: int, direction: str | None, tool: str) -> Finding | None:
+    """The finding of an access beside a tensor, the nearest one; None where it is beside none."""
+    beside = [found for window in document.get("windows", []) if (found := _beside(window, address, direction, tool))]
+    return min(beside, key=lambda found: int(found["nearest_allocation"]["distance"]), default=None)
 
 
 def _on_windows(outcome: Outcome) -> tuple[int, str | None, bool] | None:

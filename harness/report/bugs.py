@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.diagnosis.bugs import NOT_TRIED, Bug
-from harness.diagnosis.ofrun import bugs_of, diagnosed_run, documents_of
+from harness.diagnosis.bugs import NOT_TRIED, Bug, Key
+from harness.diagnosis.ofrun import Diagnosed, diagnosed_run, documents_of
 from harness.outcome import Diagnosis, Fact, Kind, Outcome
-from harness.report.symptoms import bug_symptom, gravest_first
+from harness.report.symptoms import bug_symptom
 from harness.report.text import clean, count, shorten
 from harness.report.words import label, style
 from harness.run import Run
@@ -19,7 +19,8 @@ _SOLVERS, _BADGES, _LONG = 4, 3, 80
 
 @dataclass(frozen=True)
 class BugRow:
-    """``members`` are the positions of the run's outcomes that show it; ``badges`` are (CSS class, words) of how they ended."""
+    """``members`` are the positions of the run's outcomes that show it, none where only a sweep does; ``badges`` are (CSS class,
+    words) of how they ended; ``first`` leads to the first of them, or to the sweep."""
 
     number: int
     anchor: str
@@ -62,32 +63,20 @@ class DiagnosisView:
     signature: str
 
 
-@dataclass(frozen=True)
-class Diagnoses:
-    """The run with its diagnoses, its distinct bugs, and one line for each file beside it that could not be read."""
-
-    run: Run
-    bugs: tuple[Bug, ...]
-    problems: tuple[str, ...]
-
-
-def diagnose_run(run: Run) -> Diagnoses:
+def diagnose_run(run: Run) -> tuple[Diagnosed, tuple[str, ...]]:
+    """The run with its diagnoses, and one line for each file beside it that could not be read."""
     documents, problems = documents_of(run)
-    run = diagnosed_run(run, documents)
-    return Diagnoses(run, bugs_of(run, documents, known=True), tuple(clean(problem) for problem in problems))
+    return diagnosed_run(run, documents), tuple(clean(problem) for problem in problems)
 
 
-def bug_rows(bugs: tuple[Bug, ...], outcomes: Sequence[Outcome], hrefs: Mapping[int, str],
-             labels: Mapping[str, str]) -> tuple[BugRow, ...]:  # fmt: skip
-    """The gravest first. ``outcomes`` are the run's, ``hrefs`` maps the position of each to its link, ``labels`` a solver's
-    name to what it is called."""
-    at = {outcome.key: i for i, outcome in enumerate(outcomes)}
-    members = {id(bug): tuple(at[key] for key in bug.outcomes if key in at) for bug in bugs}
-    judged = [(bug, bug_symptom(bug, [outcomes[i] for i in members[id(bug)]])) for bug in bugs]
+def bug_rows(found: Diagnosed, hrefs: Mapping[Key, str], labels: Mapping[str, str]) -> tuple[BugRow, ...]:
+    """In the order of the bugs, the gravest first. ``hrefs`` maps an outcome's key to where it is shown, ``labels`` a solver's name
+    to what it is called."""
+    at = {outcome.key: i for i, outcome in enumerate(found.run.outcomes)}
     rows = []
-    for number, (bug, symptom) in enumerate(gravest_first(judged), 1):
-        mine = members[id(bug)]
-        badges = dict.fromkeys((style(outcomes[i]), " ".join(filter(None, label(outcomes[i])))) for i in mine)
+    for number, bug in enumerate(found.bugs, 1):
+        shown = found.showing(bug)
+        badges = dict.fromkeys((style(outcome), " ".join(filter(None, label(outcome)))) for outcome in shown)
         rows.append(
             BugRow(
                 number=number,
@@ -96,16 +85,16 @@ def bug_rows(bugs: tuple[Bug, ...], outcomes: Sequence[Outcome], hrefs: Mapping[
                 cause=clean(bug.diagnosis.cause),
                 confidence=bug.diagnosis.confidence,
                 signature=clean(bug.signature),
-                symptom=symptom.words,
+                symptom=bug_symptom(bug, shown),
                 badges=tuple(badges)[:_BADGES],
                 cases=bug.cases,
                 solvers=bug.solvers,
                 fix=shorten(bug.diagnosis.fix, _SENTENCE),
-                members=mine,
-                first=hrefs[mine[0]] if mine else "",
+                members=tuple(at[outcome.key] for outcome in shown if outcome.key in at),
+                first=next((hrefs[outcome.key] for outcome in shown if outcome.key in hrefs), ""),
                 failure=bug.failure,
                 shown_by=_shown_by(bug, labels),
-                tried=any(outcomes[i].kind is not Kind.UNAVAILABLE for i in mine) or not mine,
+                tried=any(outcome.kind is not Kind.UNAVAILABLE for outcome in shown) or not shown,
             )
         )
     return tuple(rows)

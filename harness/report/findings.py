@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from harness.report.addresses import address_drawing
 from harness.report.text import clean, shorten
+from harness.sanitizer.words import access, place
 
 MOST = 50
 """Findings shown of one outcome; the others are in its JSON."""
@@ -48,7 +49,7 @@ def _view(finding: Mapping[str, Any], i: int, of: int) -> FindingView:
     where = where if isinstance(where, Mapping) else {}
     count = finding.get("count")
     times = f", {count} times" if isinstance(count, int) and count > 1 else ""
-    facts = [("Access", _access(finding)), ("Address", _address(finding)), ("Allocation", _allocation(finding))]
+    facts = [("Access", access(finding)), ("Address", _address(finding)), ("Allocation", _allocation(finding))]
     facts += [("Kernel", _word(finding.get("kernel"))), ("Thread", _thread(finding))]
     known = {"kind", "space", "direction", "size", "address", "address_mod_size", "kernel", "thread", "block", *_PLAIN}
     facts += [(str(name), _word(value)) for name, value in finding.items() if name not in known]
@@ -57,20 +58,10 @@ def _view(finding: Mapping[str, Any], i: int, of: int) -> FindingView:
         message=shorten(_word(finding.get("message")), 600),
         facts=tuple((shorten(name, 80), shorten(value, _LONG)) for name, value in facts if value),
         drawing=address_drawing(finding),
-        place=shorten(_place(where), _LONG),
+        place=shorten(place(finding), _LONG),
         lines=_lines(where),
         stack=_stack(finding.get("host_stack")),
     )
-
-
-def _access(finding: Mapping[str, Any]) -> str:
-    size, space = finding.get("size"), _word(finding.get("space"))
-    words = [
-        _word(finding.get("direction")),
-        f"of {size} bytes" if isinstance(size, int) else "",
-        f"in {space} memory" if space else "",
-    ]
-    return " ".join(word for word in words if word)
 
 
 def _address(finding: Mapping[str, Any]) -> str:
@@ -100,11 +91,6 @@ def _thread(finding: Mapping[str, Any]) -> str:
         f"{name} ({', '.join(map(str, at))})" for name in ("thread", "block") if isinstance(at := finding.get(name), (list, tuple))
     ]
     return " in ".join(parts)
-
-
-def _place(where: Mapping[str, Any]) -> str:
-    path, line = where.get("path"), where.get("line")
-    return "" if not path else f"{path}:{line}" if line else str(path)
 
 
 def _lines(where: Mapping[str, Any]) -> tuple[Line, ...]:

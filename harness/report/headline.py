@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.diagnosis.sweeps import Sweep
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
 from harness.report.words import how_words, judgement
@@ -31,19 +32,21 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool = False) -> Headline:
+def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool = False, sweeps: Sequence[Sweep] = ()) -> Headline:
     """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good;
-    ``doubtful``: something of the run is not known.
+    ``doubtful``: something of the run is not known; ``sweeps`` are its layout sweeps.
     """
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
     judged = [outcome for outcome in run.outcomes if judgement(outcome) is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
+    swept = [sweep for sweep in sweeps if sweep.answered]
+    elsewhere = sum(bool(sweep.elsewhere) for sweep in swept)
     doubtful = doubtful or bool(unjudged or pending) or not (judged and run.finished)
-    state = "bad" if failures or missed else "unsure" if doubtful else "good"
+    state = "bad" if failures or missed or elsewhere else "unsure" if doubtful else "good"
     asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
-    return Headline(state, _text(run.outcomes, len(judged), failures), asides, _not_run(run))
+    return Headline(state, _text(run.outcomes, len(judged), failures, elsewhere, len(swept)), asides, _not_run(run))
 
 
 def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
@@ -52,8 +55,9 @@ def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
     return [(case, solver, tool) for case, solver, tool in run.plan.get("tasks", []) if (case, solver, tool) not in done]
 
 
-def _text(outcomes: Sequence[Outcome], judged: int, failures: int) -> str:
-    """How many of what, and what became of all of them: the numbers add up to the outcomes of the run."""
+def _text(outcomes: Sequence[Outcome], judged: int, failures: int, elsewhere: int, swept: int) -> str:
+    """How many of what, and what became of all of them: the numbers add up to the outcomes of the run. ``elsewhere`` of ``swept``
+    sweeps found a fault in a layout that is not the recorded one."""
     if not judged:
         return "Nothing has been judged"
     size = f"{count(len({it.case for it in outcomes}), 'case')} \u00d7 {count(len({it.solver for it in outcomes}), 'solver')}"
@@ -67,7 +71,9 @@ def _text(outcomes: Sequence[Outcome], judged: int, failures: int) -> str:
     baseline = sum(it.expected is not None and judgement(it) is None for it in outcomes)
     parts += [f"{baseline} of a baseline that is not judged"] if baseline else []
     parts += [f"{not_run} not run here"] if not_run else []
-    return f"{size}: {', '.join(parts)}"
+    if not elsewhere:
+        return f"{size}: {', '.join(parts)}"
+    return f"{size}: as recorded {', '.join(parts)}; in other layouts {elsewhere} of {swept} fault{'s' if elsewhere == 1 else ''}"
 
 
 def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:

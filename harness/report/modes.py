@@ -1,14 +1,20 @@
-"""Where the memory modes of a run disagree: one row per case, solver, tool and layout that did not do the same in all of them."""
+"""Where the memory modes of a run disagree: one row per case, solver, tool and layout that did not do the same in all of them.
+
+Two poses are the same within what ``harness.memory`` calls agreeing, whether or not the case expects them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.outcome import MEMORY_MODES, Outcome, how
+from harness.memory.agreement import NOT_REPEATABLE, agree, result_of
+from harness.memory.agreement import words as result_words
+from harness.outcome import MEMORY_MODES, Kind, Outcome, how
 from harness.report.text import clean, shorten
 from harness.report.words import how_words, label, mark, meaning, style
 from harness.run import Run
+from harness.sanitizer.words import in_words
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,10 @@ def build_modes(run: Run, hrefs: Mapping[int, str]) -> Modes | None:
     modes = tuple(mode for mode in MEMORY_MODES if any(mode in by_mode for by_mode in several.values()))
     rows = []
     for (case, solver, tool, layout), by_mode in several.items():
-        if len({_said(outcome) for outcome, _ in by_mode.values()}) > 1:
-            cells = tuple(_cell(*by_mode[mode]) if mode in by_mode else None for mode in modes)
+        outcomes = [outcome for outcome, _ in by_mode.values()]
+        unlike = _unlike(outcomes)
+        if unlike or len(set(map(_said, outcomes))) > 1:
+            cells = tuple(_cell(*by_mode[mode], numbers=unlike) if mode in by_mode else None for mode in modes)
             rows.append(ModeRow(clean(case), clean(solver), clean(_how(tool, layout)), cells))
     return Modes(tuple(how_words(how("none", mode)) for mode in modes), tuple(rows), len(several))
 
@@ -59,12 +67,22 @@ def _said(outcome: Outcome) -> tuple[object, ...]:
     return (*label(outcome), outcome.expected, len(outcome.findings))
 
 
+def _unlike(outcomes: Sequence[Outcome]) -> bool:
+    """Whether two modes that both gave a pose gave two."""
+    found = [result_of(outcome) for outcome in outcomes if outcome.kind is Kind.OK]
+    return any(not agree(found[0], other) for other in found[1:])
+
+
 def _how(tool: str, layout: str) -> str:
     return " ".join(word for word in (tool, layout) if word not in ("none", "recorded"))
 
 
-def _cell(outcome: Outcome, href: str) -> ModeCell:
-    findings = [str(found.get("message") or found.get("kind")) for found in outcome.findings]
-    why = "; ".join(findings) or (outcome.notes[0] if outcome.notes and outcome.expected is False else "")
+def _cell(outcome: Outcome, href: str, *, numbers: bool) -> ModeCell:
+    findings = [in_words(found) for found in outcome.findings]
+    unsteady = [note for note in outcome.notes if note.startswith(NOT_REPEATABLE)]
+    noted = unsteady or (outcome.notes if outcome.expected is False else ())
+    why = "; ".join(findings) or (noted[0] if noted else "")
+    if not why and numbers and outcome.kind is Kind.OK:
+        why = result_words(result_of(outcome))
     words = " ".join(filter(None, label(outcome)))
     return ModeCell(href, mark(outcome), meaning(outcome), words, shorten(why, 160), style(outcome))

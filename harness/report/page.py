@@ -9,6 +9,7 @@ from datetime import datetime
 from markupsafe import Markup
 
 from harness.bisect.section import bisect_section
+from harness.diagnosis.ofrun import Diagnosed
 from harness.report.bugs import BugRow, bug_rows, diagnose_run
 from harness.report.cases import CaseView, Pictures, case_ids, case_views, draw_pictures
 from harness.report.environment import environment_rows
@@ -92,10 +93,10 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
     """``pictures`` of each case may be left out: they are most of the time and of the page. ``left_out`` are outcomes that could
     not be read, a line each. Raises ``ResultError`` when a number of the run is none.
     """
-    diagnoses = diagnose_run(run)
-    run, anchors = diagnoses.run, Anchors()
-    specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder)
-    head = _headline(run, specimens, sweeps, left_out)
+    found, problems = diagnose_run(run)
+    run, anchors = found.run, Anchors()
+    specimens, sweeps = read_specimens(run.folder), build_sweeps(run.folder, anchors)
+    head = _headline(found, specimens, left_out)
     tolerances = read_tolerances(run.plan)
     parities = [read_parity(outcome) for outcome in run.outcomes]
     case_anchors = {case: anchors.new("case", case) for case in case_ids(run)}
@@ -104,9 +105,11 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
         anchors.new("outcome", *((it.case, it.solver) if it.how == "none" else it.key)) for it in run.outcomes
     ]  # fmt: skip
     hrefs = {i: "#" + anchor for i, anchor in enumerate(outcome_anchors)}
+    shown_at = {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}
+    shown_at |= {outcome.key: sweeps.href(outcome) for outcome in found.swept} if sweeps is not None else {}
     entries = [(run.outcomes[i], parity, hrefs[i]) for i, parity in enumerate(parities) if parity]
     labels = solver_labels(outcome.solver for outcome in run.outcomes)
-    bugs = bug_rows(diagnoses.bugs, run.outcomes, hrefs, labels)
+    bugs = bug_rows(found, shown_at, labels)
     drawn = draw_pictures(run, anchors, case_hrefs) if pictures else {}
     places = _places(run, outcome_anchors, case_hrefs, drawn, bugs)
     sections = _sections(run, parities, tolerances, places)
@@ -120,7 +123,7 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
         labels={clean(name): label for name, label in labels.items()},
         headline=head,
         bugs=bugs,
-        unreadable=diagnoses.problems,
+        unreadable=problems,
         bisect=Markup(bisect_section(run.folder)),
         history=Markup(history_section(run.folder, solver_series(run))),
         matrix=build_matrix(run, hrefs, case_hrefs),
@@ -146,12 +149,12 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
     )
 
 
-def _headline(run: Run, specimens: Specimens | None, sweeps: Sweeps | None, left_out: tuple[str, ...]) -> Headline:
-    asides = [it.aside for it in (specimens, sweeps) if it is not None and it.aside]
+def _headline(found: Diagnosed, specimens: Specimens | None, left_out: tuple[str, ...]) -> Headline:
+    asides = [specimens.aside] if specimens is not None and specimens.aside else []
     if left_out:
         asides.append(f"{count(len(left_out), 'outcome')} left out, because damaged: {shorten('; '.join(left_out), 400)}.")
-    bad = (specimens is not None and specimens.missed > 0) or (sweeps is not None and bool(sweeps.grids))
-    return headline(run, " ".join(asides), missed=bad, doubtful=bool(left_out))
+    missed = specimens is not None and specimens.missed > 0
+    return headline(found.run, " ".join(asides), missed=missed, doubtful=bool(left_out), sweeps=found.sweeps)
 
 
 def _places(

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.outcome import Kind
+from harness.outcome import Kind, Outcome, how
 from harness.relayout import LAYOUTS, MEANINGS
-from harness.report.text import Anchors, clean, count
+from harness.report.text import Anchors, clean
 from harness.report.words import MARKS, WRONG_POSE, how_words
 from harness.sweep.files import has_fault, read_sweeps
 
 MAX_GRIDS = 24
+SECTION = "sweeps"
 _MEANINGS = {True: "faults", False: "no fault", None: "not known"}
+
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class SweepGrid:
     that is one thing: then there are no rows.
     """
 
+    anchor: str
     case: str
     solver: str
     ways: tuple[str, ...]
@@ -64,16 +68,21 @@ class SweepGrid:
 
 @dataclass(frozen=True)
 class Sweeps:
-    """``rest`` is (rule, sweeps it is true of) for those without a fault; ``layouts`` are (name, meaning)."""
+    """``rest`` is (rule, sweeps it is true of) for those without a fault; ``layouts`` are (name, meaning); ``hrefs`` maps (case,
+    solver, tool) to a grid's link."""
 
     grids: tuple[SweepGrid, ...]
     left_out: int
     rest: tuple[tuple[str, tuple[str, ...]], ...]
     layouts: tuple[tuple[str, str], ...]
-    aside: str
+    hrefs: Mapping[Key, str]
+
+    def href(self, outcome: Outcome) -> str:
+        """Where an outcome in another layout is shown."""
+        return self.hrefs.get((outcome.case, outcome.solver, how(outcome.tool, outcome.memory)), f"#{SECTION}")
 
 
-def build_sweeps(folder: Path) -> Sweeps | None:
+def build_sweeps(folder: Path, anchors: Anchors) -> Sweeps | None:
     """None for a run without a sweep. Raises ``ResultError`` when one cannot be read."""
     sweeps = read_sweeps(folder)
     if not sweeps:
@@ -83,13 +92,15 @@ def build_sweeps(folder: Path) -> Sweeps | None:
     for sweep in sweeps:
         if not has_fault(sweep):
             rest.setdefault(clean(sweep["rule"]), []).append(_title(sweep))
-    aside = f"{count(len(faulty), 'layout sweep')} of {len(sweeps)} found a fault." if faulty else ""
     families = _families(faulty)
-    anchors = Anchors()
-    return Sweeps(
-        tuple(_grid(family, anchors) for family in families[:MAX_GRIDS]), sum(map(len, families[MAX_GRIDS:])),
-        tuple((rule, tuple(titles)) for rule, titles in rest.items()), tuple(MEANINGS.items()), aside,
-    )  # fmt: skip
+    grids = tuple(_grid(family, anchors) for family in families[:MAX_GRIDS])
+    hrefs = {_key(sweep): f"#{grid.anchor}" for family, grid in zip(families, grids, strict=False) for sweep in family}
+    healthy = tuple((rule, tuple(titles)) for rule, titles in rest.items())
+    return Sweeps(grids, sum(map(len, families[MAX_GRIDS:])), healthy, tuple(MEANINGS.items()), hrefs)
+
+
+def _key(sweep: dict[str, Any]) -> Key:
+    return sweep["case"], sweep["solver"], sweep["tool"]
 
 
 def _families(sweeps: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -136,6 +147,7 @@ def _grid(family: Sequence[dict[str, Any]], anchors: Anchors) -> SweepGrid:
     ends = {it.cell.words for it in tried.values()}
     alike = next(iter(ends))[0][0] if len(ends) == 1 and len(next(iter(ends))) == 1 else ""
     return SweepGrid(
+        anchor=anchors.new("sweeps", *_key(first)),
         case=clean(first["case"]),
         solver=clean(first["solver"]),
         ways=tuple(how_words(sweep["tool"]) for sweep in family),

@@ -26,6 +26,7 @@ _FRAME = re.compile(
 _PLACE = re.compile(r"(?P<path>.+?):(?P<line>\d{1,9})(?::\d{1,9})?$")
 _ACCESS = re.compile(r"^(?P<direction>READ|WRITE) of size (?P<size>\d{1,18}) at (?P<address>0x[0-9a-f]{1,16})", re.MULTILINE)
 _SIGNAL = re.compile(r"^==\d+==The signal is caused by a (?P<direction>READ|WRITE) memory access", re.MULTILINE)
+_REGISTERS = re.compile(r" at pc | \(pc ")
 _ON_ADDRESS = re.compile(r"\b(?:on|unknown) (?:unknown )?address (?P<address>0x[0-9a-f]{1,16})")
 _REGION = re.compile(
     r"^0x[0-9a-f]{1,16} is located \d{1,18} bytes (?:inside of|before|after|to the (?:right|left) of) "
@@ -35,6 +36,9 @@ _REGION = re.compile(
 _ALIGNMENT = re.compile(r"(?:address|pointer) (?P<address>0x[0-9a-f]{1,16}).*which requires (?P<size>\d{1,9}) byte alignment")
 _PYTHON = re.compile(r'^  File "(?P<path>[^"\n]{1,1000})", line (?P<line>\d{1,9}) in (?P<function>[^\n]{1,300})$', re.MULTILINE)
 
+INVALID_ACCESS = "invalid-access"
+"""The kind of a finding where the process died of an access, and the tool says no more than that."""
+
 _KINDS = (
     ("heap-buffer-overflow", "out-of-bounds", "heap"), ("stack-buffer-overflow", "out-of-bounds", "stack"),
     ("stack-buffer-underflow", "out-of-bounds", "stack"), ("dynamic-stack-buffer-overflow", "out-of-bounds", "stack"),
@@ -43,7 +47,7 @@ _KINDS = (
     ("stack-use-after", "use-after-free", "stack"), ("stack-overflow", "stack-overflow", "stack"),
     ("attempting double-free", "double-free", "heap"), ("attempting free", "bad-free", "heap"),
     ("alloc-dealloc-mismatch", "bad-free", "heap"), ("odr-violation", "collision", "static"),
-    ("SEGV", "invalid-access", None), ("BUS", "invalid-access", None), ("FPE", "arithmetic", None),
+    ("SEGV", INVALID_ACCESS, None), ("BUS", INVALID_ACCESS, None), ("FPE", "arithmetic", None),
     ("ILL", "illegal-instruction", None),
 )  # fmt: skip
 _DEADLY = {"SEGV": "SIGSEGV", "BUS": "SIGBUS", "FPE": "SIGFPE", "ILL": "SIGILL"}
@@ -112,7 +116,7 @@ def _address(match: re.Match[str], body: str, tool: str, roots: Sequence[Path]) 
     stack = _stack(body)
     own = _own(stack)
     return finding(
-        tool, kind, what.split(" at pc ")[0], space=space, direction=direction.lower() if direction else None,
+        tool, kind, _REGISTERS.split(what)[0], space=space, direction=direction.lower() if direction else None,
         size=int(access["size"]) if access else None, address=address,
         nearest_allocation=_nearest(region, address) if region and address is not None else None,
         where=where(own["path"], own["line"], roots) if own else None, host_stack=stack,

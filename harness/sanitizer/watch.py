@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import exitcode
-from harness.outcome import EXACT, POOL, Kind, Outcome
+from harness.outcome import EXACT, POISON, POOL, Kind, Outcome
 from harness.process import Ended
 from harness.registry import BUILTIN, SolverSpec
 from harness.sanitizer import command, hostlog, hoststate, hosttools, launches, locate, records, state, text
@@ -83,9 +83,13 @@ class Watch:
         return {"name": self.tool, "version": self.by.compiler, "source": str(self.by.runtime)}
 
 
-def prepare(tool: str, solver: SolverSpec, device: str, kernels: str | None = None) -> Watch:
+def prepare(tool: str, solver: SolverSpec, device: str, memory: str = POOL, kernels: str | None = None) -> Watch:
     """What to start a child of this solver under; ``kernels`` are those in question. Raises ``ToolUnavailable``."""
     sources = Path(solver.argument) if solver.is_of_revision and solver.argument else None
+    if tool == "asan" and memory == POISON:  # which would find less than either: no red zone, and no filling of what is allocated
+        raise ToolUnavailable(
+            "asan has its red zones where poison puts NaN: use --tool asan with --memory exact, and --memory poison alone"
+        )
     if tool in HOST_TOOLS:
         if solver.base in BUILTIN and solver.base != "native":
             raise ToolUnavailable(

@@ -182,7 +182,7 @@ def _judge(ran: _Ran) -> dict[int, Row]:
     """Rows, and the outcomes written again: as expected is what the specimen must show, not what its case expects."""
     done = ran.run
     documents = dataclasses.replace(documents_of(done)[0], planted=True)
-    outcomes = {outcome.key: outcome for outcome in diagnosed_run(done, documents).outcomes}
+    outcomes = {outcome.key: outcome for outcome in diagnosed_run(done, documents).run.outcomes}
     rows = {}
     for i, (look, task) in ran.members.items():
         outcome = outcomes[task.key]

@@ -18,8 +18,9 @@ from harness.isolation import Task
 from harness.jsonfile import write_json
 from harness.layout import groups
 from harness.outcome import RECORDED, Kind, Outcome
-from harness.relayout import LAYOUTS, relayout_document
-from harness.sweep.files import RUNNING, SWEEPS
+from harness.relayout import LAYOUTS, once, relayout_document
+from harness.run import SWEEPS
+from harness.sweep.files import RUNNING
 from harness.sweep.plan import Next, Planner
 from harness.sweep.rule import Rule
 
@@ -122,6 +123,8 @@ def sentence(answer: Answer, outcomes: Outcomes) -> str:
         return f"healthy in all {len(outcomes)} layouts tried"
     if answer.state == "faults everywhere":
         return f"faults in all {len(outcomes)} layouts tried: the layout is not the cause"
+    if answer.state == "by chance":
+        return f"faults by chance: {_how_often(outcomes)}"
     if answer.state == "not run":
         return f"not run: {next(iter(outcomes.values())).reason or 'no layout gave an answer'}"
     if answer.state == "unexplained":
@@ -129,6 +132,16 @@ def sentence(answer: Answer, outcomes: Outcomes) -> str:
         shown = ", ".join([layout for layout in faults if layout in LAYOUTS])
         return f"no simple rule explains it: of the layouts of all tensors it faults in {shown}, and not in {', '.join(healthy)}"
     return f"not finished: {len(outcomes)} layouts so far, faults in {len(faults)}"
+
+
+def _how_often(outcomes: Outcomes) -> str:
+    """Of each layout that was run more than once, the one that faults more often first."""
+    runs: dict[str, list[bool]] = {}
+    for layout, outcome in outcomes.items():
+        if (fault := faulted(outcome)) is not None:
+            runs.setdefault(once(layout), []).append(fault)
+    several = sorted(((layout, each) for layout, each in runs.items() if len(each) > 1), key=lambda it: -sum(it[1]) / len(it[1]))
+    return ", ".join(f"{sum(each)} of {len(each)} times in {layout}" for layout, each in several)
 
 
 def _entry(document: CaseDocument, layout: str, outcome: Outcome) -> dict[str, Any]:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ResultError
-from harness.run import read_object
+from harness.run import SWEEPS, read_object
 
-SWEEPS = "sweeps"
-SWEPT = "sweeps/outcomes"
 RUNNING = "running"
 
 _FIELDS = {"case": str, "solver": str, "tool": str, "state": str, "rule": str, "tests": list, "layouts": list}

@@ -1,9 +1,10 @@
 """Which layouts to run next, from what the others showed: a pure function, so that a sweep that was cut off goes on where it was.
 
 1. every variant on all tensors;
-2. from a healthy layout, each faulting variant on one tensor alone (sharing: on two);
-3. while several rules fit, the layout on which they disagree most evenly;
-4. when one is left, layouts not yet tried of which it foretells some to fault and some not: each could refute it.
+2. where some fault and some do not, one of either sort again: a fault that comes and goes in one layout has no rule;
+3. from a healthy layout, each faulting variant on one tensor alone (sharing: on two);
+4. while several rules fit, the layout on which they disagree most evenly;
+5. when one is left, layouts not yet tried of which it foretells some to fault and some not: each could refute it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,26 @@ from itertools import combinations
 
 from harness.case import FLOATING, CaseDocument, TensorSpec
 from harness.outcome import RECORDED
-from harness.relayout import ALIASED, ALIGNED, CONTIGUOUS, LAYOUTS, OFFSET, ROWS, STRIDED, TRANSPOSED, relayout_document
+from harness.relayout import (
+    ALIASED,
+    ALIGNED,
+    CONTIGUOUS,
+    LAYOUTS,
+    OFFSET,
+    ROWS,
+    STRIDED,
+    TRANSPOSED,
+    again,
+    once,
+    relayout_document,
+)
 from harness.sweep.rule import Atom, Rule, Trial, atoms, candidates
 
 MAX_EXTRA = 40
-"""Layouts run to tell rules apart and to refute them; a solver that faults by chance would never come to an end."""
+"""Layouts run to tell rules apart and to refute them; a solver whose faults no rule explains would never come to an end."""
+
+TIMES = 4
+"""How often one faulting and one healthy layout are run in all. A solver that faults as often as not passes once in 64 sweeps."""
 
 TESTS = 3
 """Untried layouts of each sort, foretold to fault and not to, that a rule has to survive."""
@@ -59,6 +75,12 @@ class Planner:
         if not faulting or not healthy:
             return Next(state="not run" if not answered else "faults everywhere" if faulting else "healthy everywhere")
         base = next(layout for layout in (ALIGNED, CONTIGUOUS, RECORDED, *healthy) if layout in healthy)
+        repeated = [again(layout, time) for layout in (faulting[0], base) for time in range(2, TIMES + 1)]
+        missing = tuple(layout for layout in repeated if layout not in results)
+        if missing:
+            return Next(missing)
+        if any(results[layout] not in (None, results[once(layout)]) for layout in repeated):
+            return Next(state="by chance")
         singles = self._singles(base, faulting)
         missing = tuple(layout for layout in singles if layout not in results)
         if missing:
@@ -68,7 +90,7 @@ class Planner:
             return Next(state="unexplained")
         untried = self._untried(base, rules, list(results))
         probe = _most_even(rules, untried) if len(rules) > 1 else None
-        tests = {layout: self._holds(layout) for layout in results if layout not in LAYOUTS and layout not in singles}
+        tests = {layout: self._holds(layout) for layout in results if layout not in (*LAYOUTS, *repeated, *singles)}
         todo = (probe,) if probe is not None else _tests(rules[0], tests, untried)
         if not todo:
             return Next(state="rule", rule=rules[0], tests=tuple(tests))
