@@ -10,7 +10,7 @@ import pytest
 
 from harness import specimens
 from harness.diagnosis.documents import read_documents
-from harness.diagnosis.ofrun import bugs_of, documents_of
+from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.specimens import Look, objects
 from harness.specimens.look import ROOT
 from harness.specimens.table import AUDIT_HOW, Audit, Specimen, read_table
@@ -93,14 +93,14 @@ def test_the_death_is_diagnosed_by_the_audit(found: specimens.Found) -> None:
     [run] = found.runs
     documents, problems = documents_of(run)
     assert not problems and documents.planted
-    [bug] = bugs_of(run, documents)
+    [bug] = diagnosed_run(run, documents).bugs
     assert (bug.diagnosis.cause, bug.diagnosis.confidence, bug.failure) == ("host-symbol-collision", "proven", False)
     named = next(fact for fact in bug.diagnosis.facts if fact.where == "audits/cpu-collision.json: collisions[0]")
     assert KERNEL in named.quote and "gpu_stand_in" in named.quote
     (run.folder / "audits" / "cpu-collision.json").rename(run.folder / "audit.json")
-    assert bugs_of(run, documents_of(run)[0])[0].diagnosis.cause == "host-symbol-collision"
+    assert diagnosed_run(run, documents_of(run)[0]).bugs[0].diagnosis.cause == "host-symbol-collision"
     (run.folder / "audit.json").rename(run.folder / "unknown.json")
-    assert bugs_of(run, documents_of(run)[0])[0].diagnosis.cause == "access-violation"
+    assert diagnosed_run(run, documents_of(run)[0]).bugs[0].diagnosis.cause == "access-violation"
 
 
 def test_audit_rows_are_in_the_list_of_their_run(found: specimens.Found) -> None:
@@ -130,5 +130,5 @@ def test_of_an_own_run_what_is_as_expected_is_no_bug(found: specimens.Found) -> 
     [run] = found.runs
     (run.folder / "specimens.json").rename(run.folder / "aside.json")
     assert not read_documents(run.folder, {})[0].planted
-    assert bugs_of(run, documents_of(run)[0]) == ()
+    assert diagnosed_run(run, documents_of(run)[0]).bugs == ()
     (run.folder / "aside.json").rename(run.folder / "specimens.json")
