@@ -152,7 +152,7 @@ def maths() -> list[Row]:
         Row("poisoned-by-masked-points", "possible", "Mathematics",
             evidence(raised("torch._C._LinAlgError", cholesky, input=SOLVE_INPUT | {"masked_at_origin": 1})),
             evidence(raised("torch._C._LinAlgError", cholesky, input=MASKED | {"valid_nonfinite": 1})), "cholesky"),
-        Row("poisoned-by-masked-points", "possible", "Host",
+        Row("poisoned-by-masked-points", "possible", "Mathematics",
             evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE"), oracle=oracle()),
             evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE", input=SOLVE_INPUT), oracle=oracle()), "finite"),
         Row("not-finite-input", "proven", "Input",

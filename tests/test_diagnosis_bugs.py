@@ -167,7 +167,8 @@ GOOD: dict[str, Any] = {
     "sweep": {"case": "c", "solver": "s", "tool": "none", "rule": "", "layouts": [
         {"layout": "shift-4", "outcome": "CRASHED", "tensors": {"Xf": {"mod16": 4}}},
             {"layout": "x", "outcome": "OK", "faulted": None}]},
-    "blocking": {"run": "r", "environment": {"variables": {"CUDA_LAUNCH_BLOCKING": "1"}}, "outcomes": [outcome(Kind.OK).to_json()]},
+    "blocking": {"run": "r", "environment": {"variables": {"CUDA_LAUNCH_BLOCKING": "1"}},
+                 "outcomes": [json.loads(json.dumps(outcome(Kind.OK).to_json()))]},
 }  # fmt: skip
 READ = {"audit": read_audit, "probe": read_probe, "doctor": read_doctor, "sweep": read_sweep, "blocking": read_blocking}
 

@@ -89,12 +89,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> specimens.Found:
 
 
 def test_the_death_is_diagnosed_by_the_audit(found: specimens.Found) -> None:
-    """The death alone says nothing of its cause: with the audit beside it the collision is proven."""
+    """The death alone says nothing of its cause: with the audit beside it the collision is likely."""
     [run] = found.runs
     documents, problems = documents_of(run)
     assert not problems and documents.planted
     [bug] = diagnosed_run(run, documents).bugs
-    assert (bug.diagnosis.cause, bug.diagnosis.confidence, bug.failure) == ("host-symbol-collision", "proven", False)
+    assert (bug.diagnosis.cause, bug.diagnosis.confidence, bug.failure) == ("host-symbol-collision", "likely", False)
     named = next(fact for fact in bug.diagnosis.facts if fact.where == "audits/cpu-collision.json: collisions[0]")
     assert KERNEL in named.quote and "gpu_stand_in" in named.quote
     (run.folder / "audits" / "cpu-collision.json").rename(run.folder / "audit.json")

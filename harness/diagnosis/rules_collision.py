@@ -13,7 +13,9 @@ from harness.diagnosis.rule import HOST, LIKELY, POSSIBLE, PROVEN, Match, Rule
 from harness.diagnosis.symbols import Call, Named, nearest
 from harness.outcome import Fact, Kind
 
-_COMMON_NAMES = ("forward", "backward", "apply_op", "solve", "call", "__call__", "run", "<lambda>", "<module>")
+_COMMON_NAMES = ("forward", "backward", "apply_op", "solve", "call", "run", "<lambda>", "<module>")
+_WRITTEN_OUT = {"inv": ("inverse",), "mul": ("compose",)}
+"""How else a function may be named after an operation."""
 _TRACKERS_OPS = ("inv", "mul", "act", "retr")
 """What the tracker's solve calls, on tensors that are on the GPU."""
 _ACCESS_NAMES = ("SIGSEGV", "STATUS_ACCESS_VIOLATION")
@@ -34,7 +36,7 @@ class _Way:
 
 def host_symbol_collision(e: Evidence) -> Match | None:
     """The process died of a memory access in a Lie-group operation on a GPU, where CPU and CUDA code define one symbol."""
-    if not e.on_gpu:
+    if not e.on_gpu and not e.documents.planted:  # in a specimen guarded pages stand for the GPU's memory
         return None
     audits = e.documents.audits
     collisions = [collision for audit in audits for collision in audit.collisions]
@@ -100,8 +102,9 @@ def _in_an_operation(e: Evidence) -> _Way | None:
 
 
 def _in_a_namesake(e: Evidence, collisions: list[Collision]) -> _Way | None:
-    """Any extension: the function at the top of the stack has the name of a function that collides."""
-    names = tuple(frame.function for frame in e.frames[:1] if frame.function not in _COMMON_NAMES)
+    """Any extension: the function at the top of the stack, or the caller of a wrapper there, has the name of one that collides."""
+    telling = [frame.function for frame in e.frames[:2] if frame.function.strip("_") not in _COMMON_NAMES][:1]
+    names = tuple(name for function in telling for name in (function, *_WRITTEN_OUT.get(function, ())))
     call = Call(names, GROUP, e.dtypes)
     named = nearest(collisions, call)
     return _Way(call, names[0], sure=any(it.exact and it.whole for it in named)) if named else None
