@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import ClassVar
 
@@ -113,6 +116,57 @@ def test_a_call_larger_than_the_cap_is_not_recorded_and_said_once(tmp_path, capl
     with record(Tracker(), tmp_path, max_bytes=1 << 20) as recording:
         recording.tracker.run(3, 60_000)
     assert kept(tmp_path) == [] and caplog.text.count("--max-bytes") == 1
+    # It is the call that is too large; nothing was written that could have reached the limit.
+    assert re.search(r"this call has 17\d{5} bytes, the limit is 1048576 \(--max-bytes\)", caplog.text)
+
+
+def test_of_calls_that_came_back_well_the_oldest_makes_room(tmp_path, quick_disk):
+    with record(Tracker(), tmp_path, max_bytes=1 << 20) as recording:
+        recording.tracker.run(6, 12_000)  # 0.35 MB a case: two fit
+    assert kept(tmp_path) == [4, 5]
+
+
+def test_what_the_disk_has_left_bounds_a_run_as_the_cap_does():
+    a, b, c, d = (Path(name) for name in "abcd")
+    cases = Kept(Path("nowhere"), "run", None, 1000)
+    for case in (a, b):
+        assert cases.enter(case, 40, 40) == []
+        cases.leave(case, well=True)
+    assert cases.enter(c, 40, 5) == [a]
+    cases.leave(c, well=False)
+    assert cases.enter(d, 100, 20) == [b, c]  # well ones first
+    with pytest.raises(Full, match="the disk has 5 bytes left, this call has 40"):
+        cases.enter(a, 40, 5)
+    assert cases.leave(d, well=True) == [] and cases.give_way(0) == [] and cases.give_way(30) == [d]
+    with pytest.raises(Full, match="the disk is full"):
+        cases.give_way(30)
+
+
+def test_the_limit_of_bytes_and_the_disk_together_give_up_no_more_than_both_need():
+    a, b, c = (Path(name) for name in "abc")
+    cases = Kept(Path("nowhere"), "run", None, 100)
+    for case in (a, b):
+        cases.enter(case, 40)
+        cases.leave(case, well=True)
+    assert cases.enter(c, 50, 10) == [a]  # 30 too many, 40 too few on the disk: one of 40 is enough for both
+    cases.forget(c)
+    cases.enter(a, 40)
+    cases.leave(a, well=True)
+    assert cases.enter(c, 50, 5) == [b, a]
+
+
+def test_a_case_is_not_begun_for_which_the_disk_has_no_room(tmp_path, quick_disk, monkeypatch, caplog):
+    def on_a_disk_of_one_mb(_folder):
+        used = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+        assert used <= 1_000_000
+        return types.SimpleNamespace(free=1_000_000 - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", on_a_disk_of_one_mb)
+    with record(Tracker(), tmp_path) as recording:
+        assert "only 1 MB are free in" in caplog.text and "less than the 4295 MB" in caplog.text  # said before the first call
+        recording.tracker.run(9, 12_000)
+        on_a_disk_of_one_mb(tmp_path)
+    assert kept(tmp_path) == [7, 8]
 
 
 def test_kept_in_every_order():
@@ -138,40 +192,56 @@ def test_other_processes_of_the_run_count(tmp_path):
     assert Kept(tmp_path, "another", None, 100).enter(tmp_path / "another-2-1", 40) == []
 
 
-FULL = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")]
+FULL, BROKEN = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")
 
 
-@pytest.mark.parametrize("error", FULL, ids=str)
+@contextlib.contextmanager
+def refusing(monkeypatch, step: str, error: OSError):
+    """While this lasts, one step of writing a case fails."""
+
+    def refuse(*arguments, **named):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os if step == "fsync" else Path, step, refuse)
+        yield
+
+
 @pytest.mark.parametrize("step", ["mkdir", "fsync", "rename"])
-def test_a_disk_that_refuses_stops_recording_once_and_leaves_no_half_case(tmp_path, monkeypatch, caplog, error, step):
+def test_a_disk_that_refuses_stops_recording_once_and_leaves_no_half_case(tmp_path, monkeypatch, caplog, step):
     tracker = Tracker()
     with record(tracker, tmp_path):
         tracker.run(1)
-        real = {"mkdir": Path.mkdir, "fsync": os.fsync, "rename": Path.rename}[step]
-
-        def refuse(*arguments, **named):
-            raise error
-
-        with monkeypatch.context() as patched:
-            patched.setattr(os if step == "fsync" else Path, step, refuse)
+        with refusing(monkeypatch, step, BROKEN):
             assert len(tracker.run(3)) == 3
-        assert real in (Path.mkdir, os.fsync, Path.rename)
         tracker.run(2)
     assert kept(tmp_path) == [0]
     assert [r.getMessage() for r in caplog.records if "recording has stopped" in r.getMessage()] == [
-        f"recording has stopped, the tracker goes on: {tmp_path}: {error.strerror}"
+        f"recording has stopped, the tracker goes on: {tmp_path}: {BROKEN.strerror}"
     ]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("step", ["mkdir", "fsync", "rename"])
+def test_a_disk_without_room_for_any_case_is_tried_again_at_each_call(tmp_path, monkeypatch, caplog, step):
+    tracker = Tracker()
+    with record(tracker, tmp_path):
+        with refusing(monkeypatch, step, FULL):
+            assert len(tracker.run(3)) == 3
+        tracker.run(2)
+    assert kept(tmp_path) == [0, 1]
+    assert caplog.text.count("no further calls are recorded until there is room") == 1
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_when_what_a_call_did_cannot_be_written_its_case_does_not_go_on_saying_never_came_back(tmp_path, monkeypatch, caplog):
     def refuse(*_, **__):
-        raise FULL[0]
+        raise FULL
 
     monkeypatch.setattr(store, "update", refuse)
     with record(Tracker(), tmp_path) as recording, caplog.at_level(logging.WARNING):
         recording.tracker.run(2)
-    assert kept(tmp_path) == [] and "No space left" in caplog.text
+    assert kept(tmp_path) == [] and "the disk is full" in caplog.text
 
 
 def test_ctrl_c_while_the_result_is_written_does_not_lose_it(tmp_path, monkeypatch):
@@ -200,41 +270,49 @@ def test_ctrl_c_while_the_inputs_are_written_leaves_nothing(tmp_path, monkeypatc
 
 
 FILLING = """
-import sys, torch
+import os, sys, torch
 sys.path.insert(0, TESTS)
 from test_record_limits import Tracker
 from harness.record import record
-with record(Tracker(), OUT) as recording: print(len(recording.tracker.run(40, 12_000)))
+class Dying(Tracker):
+    def opt_pose_ray_dist_sim3(self, Xf, *more):
+        if DIES and int(Xf[0, 0]) == 39: os._exit(3)
+        return super().opt_pose_ray_dist_sim3(Xf, *more)
+with record(Dying(2), OUT) as recording: print(len(recording.tracker.run(40, 12_000)))
 """
 
 
+def filling(out: str, *, dies: bool) -> str:
+    return FILLING.replace("TESTS", repr(str(Path(__file__).parent))).replace("OUT", repr(out)).replace("DIES", str(dies))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
-def test_a_disk_that_is_really_full(tmp_path):
+@pytest.mark.parametrize("told", [True, False], ids=["the disk says what it has left", "the disk claims to have room"])
+def test_the_call_that_kills_is_recorded_on_a_disk_that_is_really_full(tmp_path, told):
     unshare = shutil.which("unshare")
     probe = [unshare or "", "-m", "sh", "-c", f"mkdir {tmp_path}/d && mount -t tmpfs -o size=2m none {tmp_path}/d"]
     if unshare is None or subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("may not mount a file system here")
-    code = FILLING.replace("TESTS", repr(str(Path(__file__).parent))).replace("OUT", repr(f"{tmp_path}/d/out"))
-    (tmp_path / "fill.py").write_text(code)
+    (tmp_path / "fill.py").write_text(filling(f"{tmp_path}/d/out", dies=True))
     script = (
         f"mount -t tmpfs -o size=2m none {tmp_path}/d && {sys.executable} {tmp_path}/fill.py; echo rc $?; "
-        f"{sys.executable} -m harness case verify {tmp_path}/d/out; ls -A {tmp_path}/d/out"
+        f"cp -r {tmp_path}/d/out {tmp_path}/copy"
     )
+    if not told:  # as under a quota
+        code = (tmp_path / "fill.py").read_text()
+        lie = "import shutil, types; shutil.disk_usage = lambda folder: types.SimpleNamespace(free=1 << 40)\n"
+        (tmp_path / "fill.py").write_text(lie + code)
     done = subprocess.run([unshare, "-m", "sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=100)
-    assert "40\nrc 0" in done.stdout, done
-    assert done.stderr.count("recording has stopped, the tracker goes on") == 1
-    assert "No space left on device" in done.stderr
-    lines = done.stdout.splitlines()
-    verified = next(line for line in lines if "are as they say" in line)
-    n, of = verified.split()[0], verified.split()[2]
-    assert n == of and int(n) >= 4
-    assert not [line for line in lines if line.endswith(".tmp")]
+    assert "rc 3" in done.stdout and "recording has stopped" not in done.stderr, done
+    events = [read_case(folder).document.recorded.event for folder in find_cases([tmp_path / "copy"])]
+    numbers = kept(tmp_path / "copy")
+    assert events == ["raised", *["returned"] * (len(events) - 2), "never_returned"]
+    assert numbers == [2, *range(40 - len(numbers) + 1, 40)] and len(numbers) >= 3  # the failure, the last ones, the death
 
 
 def test_a_folder_that_cannot_be_written_costs_the_recording_only(tmp_path):
     (tmp_path / "file").write_text("")
-    code = FILLING.replace("TESTS", repr(str(Path(__file__).parent))).replace("OUT", "'file/out'")
-    done = run_python("-c", code, cwd=tmp_path)
+    done = run_python("-c", filling("file/out", dies=False), cwd=tmp_path)
     assert done.stdout == "40\n" and done.stderr.count("recording has stopped") == 1
 
 
