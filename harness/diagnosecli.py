@@ -13,8 +13,9 @@ from harness import console
 from harness.casefile import find_cases
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
-from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
+from harness.diagnosis.ofrun import bugs_of_recordings, bugs_with_recordings, documents_of
 from harness.jsonfile import dumps
+from harness.record.ending import read_recording
 from harness.run import RUN_FILE, read_run
 
 EXAMPLES = (
@@ -42,10 +43,10 @@ def command(
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
-        bugs = bugs_of(run, _with(own, probe, audit, doctor))
+        bugs = bugs_with_recordings(run, _with(own, probe, audit, doctor))
         name = run.id
     else:
-        cases = list(find_cases([folder]))  # raises where there is none
+        cases = [read_recording(case) for case in find_cases([folder])]  # raises where there is none
         bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), (), str(folder)
     if json:
         sys.stdout.write(dumps({"run": name, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}) + "\n")

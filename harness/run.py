@@ -6,6 +6,7 @@
       run.json                 id, environment, plan, one summary per case, started, finished (null while unfinished)
       outcomes/<name>.json     one finished outcome, written atomically
       yardsticks/<name>.json   the oracle's outcomes, where it was not one of the solvers asked for
+      recordings/<case>.json   how the call ended that a case was recorded from, where that was not well
       jobs/<name>/             the child's own files: job.json journal.jsonl result.json stdout stderr faulthandler
 """
 
@@ -25,6 +26,7 @@ from harness.outcome import Outcome
 RUN_FILE = "run.json"
 OUTCOMES = "outcomes"
 YARDSTICKS = "yardsticks"
+RECORDINGS = "recordings"
 JOBS = "jobs"
 SPECIMENS = "specimens.json"
 """What was seen of specimens: beside their own run, and beside a run that shows them."""

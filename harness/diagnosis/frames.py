@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 _FAULTHANDLER = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}) in (\S[^\n]{0,199})$')
 _TRACEBACK = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}), in (\S[^\n]{0,199})$')
-_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/revision)\.py$")
-_NOISE = re.compile(r"(^|/)(torch|importlib|concurrent|multiprocessing)/|^<frozen |(^|/)(threading|runpy)\.py$|^<string>$")
+_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/(revision|checkout)|record/methods)\.py$")
+_NOISE = re.compile(
+    r"(^|/)(torch|importlib|concurrent|multiprocessing)/|^<frozen |(^|/)(threading|runpy)\.py$|^<string>$"
+    r"|(^|/)harness/adapters/iterations\.py$"  # it only watches
+)
 _TOP = 3
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
-from harness.casefile import read_case
+from harness.case import Case
 from harness.diagnosis.bugs import Bug, diagnosed, distinct_bugs
 from harness.diagnosis.documents import Documents, read_documents
+from harness.diagnosis.engine import MAX_FACTS
 from harness.diagnosis.recorded import recorded_outcome
+from harness.diagnosis.reproduced import not_reproduced, unreproduced
+from harness.diagnosis.rule import NOT_KNOWN
 from harness.errors import ResultError
-from harness.outcome import Outcome
-from harness.run import YARDSTICKS, Run, read_outcome
+from harness.outcome import Fact, Outcome
+from harness.run import RECORDINGS, YARDSTICKS, Run, read_outcome
 
 ORACLE = "reference"
 
@@ -44,6 +46,54 @@ def diagnosed_run(run: Run, documents: Documents) -> Run:
     return dataclasses.replace(run, outcomes=diagnosed(run.outcomes, oracles_of(run), documents))
 
 
-def bugs_of_recordings(folders: Sequence[Path], documents: Documents) -> tuple[Bug, ...]:
-    """What recorded cases say of the runs that they come from. Raises ``CaseError``."""
-    return distinct_bugs([recorded_outcome(read_case(folder)) for folder in folders], (), documents)
+def recordings_of(run: Run) -> tuple[Outcome, ...]:
+    """How the calls ended that the run's cases were recorded from, where that was not well."""
+    found = []
+    for file in sorted((run.folder / RECORDINGS).glob("*.json")):
+        try:
+            found.append(read_outcome(file))
+        except ResultError:
+            continue  # damaged: the replays speak for themselves
+    return tuple(recording for recording in found if recording.case in run.cases)
+
+
+def unreproduced_of(run: Run) -> tuple[tuple[Outcome, str], ...]:
+    """The recordings that no solver of the run reproduces, each with its diagnosis, and a sentence that says so."""
+    recordings = unreproduced(recordings_of(run), run.outcomes)
+    if not recordings:
+        return ()
+    documents, _ = documents_of(run)
+    return tuple((it, _told(it, run)) for it in diagnosed(recordings, (), documents))
+
+
+def _told(recorded: Outcome, run: Run) -> str:
+    text = not_reproduced(recorded, run.outcomes)
+    cause = recorded.diagnosis
+    if cause is None or cause.confidence == NOT_KNOWN:
+        return text
+    return f"{text} What it left speaks for a cause: {cause.sentence} ({cause.cause}, {cause.confidence})"
+
+
+def bugs_with_recordings(run: Run, documents: Documents, *, known: bool = False) -> tuple[Bug, ...]:
+    """The distinct bugs of the run and of the recordings behind its cases: a replay that ends as its recording shows the same bug.
+
+    Where none does, the bug's facts say so. The outcomes of a recording are none of the run's.
+    """
+    recordings = diagnosed(recordings_of(run), (), documents)
+    lost = {it.key for it in unreproduced(recordings, run.outcomes)}
+    bugs = distinct_bugs((*run.outcomes, *recordings), oracles_of(run), documents, known=known)
+    return tuple(_with_reproduction(bug, [it for it in recordings if it.key in lost], run) for bug in bugs)
+
+
+def _with_reproduction(bug: Bug, lost: Sequence[Outcome], run: Run) -> Bug:
+    mine = [it for it in lost if it.key in bug.outcomes]
+    if len(mine) < len(bug.outcomes):
+        return bug
+    facts = tuple(Fact(not_reproduced(it, run.outcomes), f"run {run.id}") for it in mine[:2])
+    facts = (*bug.diagnosis.facts[: MAX_FACTS - len(facts)], *facts)
+    return dataclasses.replace(bug, diagnosis=dataclasses.replace(bug.diagnosis, facts=facts))
+
+
+def bugs_of_recordings(cases: Sequence[Case], documents: Documents) -> tuple[Bug, ...]:
+    """What recorded cases say of the runs that they come from."""
+    return distinct_bugs([recorded_outcome(case) for case in cases], (), documents)

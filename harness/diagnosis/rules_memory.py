@@ -51,7 +51,7 @@ LAYOUT_SORTS = (
 
 def host_symbol_collision(e: Evidence) -> Match | None:
     """The process died of a memory access in a Lie-group operation on a GPU, where CPU and CUDA code define one symbol."""
-    vanished = e.outcome.solver == RECORDED_SOLVER and e.outcome.kind is Kind.INCONCLUSIVE and e.on_gpu
+    vanished = e.outcome.solver == RECORDED_SOLVER and e.on_gpu and _without_a_trace(e)
     ops = (e.op,) if e.op else _TRACKERS_OPS if vanished else ()
     gpu_rungs = tuple(rung for op in ops for rung in e.rungs(op=op, device="cuda"))
     died = [rung for rung in gpu_rungs if rung.result == "crash" and rung.exit_name in _ACCESS_NAMES]
@@ -173,6 +173,14 @@ def access_violation(e: Evidence) -> Match | None:
         e.command("--tool memcheck --memory exact" if e.on_gpu else "--tool asan"),
         "audit the extension at the top of the stack, run the same case under a sanitizer, and sweep its layouts",
     )
+
+
+def _without_a_trace(e: Evidence) -> bool:
+    """A recorded call that never came back, of which nobody knows where it was; how its process ended may be known."""
+    recorded = e.outcome.input.get("recorded")
+    if not isinstance(recorded, dict) or recorded.get("event") != "never_returned":
+        return False
+    return not e.frames and (e.outcome.kind is Kind.INCONCLUSIVE or e.fault == faultclass.ACCESS_VIOLATION)
 
 
 def _died_in_the_solve(e: Evidence) -> bool:

@@ -19,6 +19,10 @@ class Full(Exception):
     """A call does not fit, under the limit of bytes or onto the disk, and nothing of this process can make room for it."""
 
 
+class DiskFull(Full):
+    """It is the disk that has no room: what was to be recorded was not."""
+
+
 def is_disk_full(error: OSError) -> bool:
     """Whether a disk refused for want of room, which may come back, and not for good."""
     return error.errno in _NO_SPACE
@@ -64,10 +68,12 @@ class Kept:
             total = sum(self._bytes.values()) + self._others + n_bytes
             if n_bytes > self._max_bytes:
                 raise Full(f"this call has {n_bytes} bytes, the limit is {self._max_bytes} (--max-bytes)")
-            gone = self._give_up(total - self._max_bytes, f"the run's cases have reached {self._max_bytes} bytes (--max-bytes)")
+            gone = self._give_up(
+                total - self._max_bytes, Full(f"the run's cases have reached {self._max_bytes} bytes (--max-bytes)")
+            )
             if on_disk is not None:
                 short = n_bytes - on_disk - sum(self._bytes[case] for case in gone)
-                gone += self._give_up(short, f"the disk has {on_disk} bytes left, this call has {n_bytes}", without=gone)
+                gone += self._give_up(short, DiskFull(f"the disk has {on_disk} bytes left, this call has {n_bytes}"), without=gone)
             self._let_go(gone)
             self._bytes[folder] = n_bytes
             return gone
@@ -75,11 +81,13 @@ class Kept:
     def give_way(self, n_bytes: int) -> list[Path]:
         """The disk is full, whatever it said before. Returns what must be removed to have that many bytes. Raises ``Full``."""
         with self._lock:
-            gone = self._give_up(n_bytes, f"the disk is full, and the calls that could be given up have less than {n_bytes} bytes")
+            gone = self._give_up(
+                n_bytes, DiskFull(f"the disk is full, and the calls that could be given up have less than {n_bytes} bytes")
+            )
             self._let_go(gone)
             return gone
 
-    def _give_up(self, n_bytes: int, why_not: str, without: Sequence[Path] = ()) -> list[Path]:
+    def _give_up(self, n_bytes: int, why_not: Full, without: Sequence[Path] = ()) -> list[Path]:
         """Ended calls of that many bytes together, those that are given up first."""
         gone: list[Path] = []
         for case in (*self._well, *reversed(self._failed)):
@@ -89,7 +97,7 @@ class Kept:
                 gone.append(case)
                 n_bytes -= self._bytes[case]
         if n_bytes > 0:
-            raise Full(why_not)
+            raise why_not
         return gone
 
     def _let_go(self, cases: Sequence[Path]) -> None:

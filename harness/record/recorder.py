@@ -25,11 +25,12 @@ from harness import cudaerror
 from harness.case import CaseDocument, Expectation, Provenance, Recorded, TensorSpec
 from harness.casefile import TENSORS
 from harness.record import store
-from harness.record.describe import exception_text, provenance, recorded_result
+from harness.record.describe import exception_text, provenance, recorded_result, tracker_file
 from harness.record.inputs import Inputs, NotRecordable, not_recordable, read_inputs
 from harness.record.journal import Journal
-from harness.record.limits import Full, Kept, is_disk_full
+from harness.record.limits import DiskFull, Full, Kept, is_disk_full
 from harness.record.settings import Settings
+from harness.record.stacks import keep_stacks
 from harness.record.staging import Staging
 from harness.record.window import place_of, specs
 
@@ -69,6 +70,7 @@ class Recorder:
 
     def _start(self) -> None:
         self._pid = os.getpid()
+        keep_stacks(self.settings)
         self._journal = Journal(self.settings)
         self._kept = Kept(self.settings.out, self.settings.run, self.settings.keep_returned, self.settings.max_bytes)
         self._own = threading.local()
@@ -122,7 +124,9 @@ class Recorder:
         folder = self.settings.out / f"{self.settings.run}-{self._pid}-{next(_numbers):06d}"
         title = f"call {number} of {method} in process {self._pid}, {threading.current_thread().name}"
         source = provenance(tracker, method, {tensor.device for tensor in inputs.tensors.values()})
-        document = _document(folder.name, inputs, layout, ("recorded", *layout_tags, *mask_tags), title, source)
+        tags = ("recorded", *layout_tags, *mask_tags)
+        recorded = Recorded(event="never_returned", tracker=tracker_file(tracker, method))
+        document = _document(folder.name, inputs, layout, tags, title, source, recorded)
         n_bytes = len(image) + _DOCUMENT_BYTES
         self._part_with(self._kept.enter(folder, n_bytes, self._on_disk()))
         try:
@@ -166,6 +170,7 @@ class Recorder:
             self._part_with(self._kept.leave(call.folder, well=True))
             return
         try:
+            recorded = recorded.model_copy(update={"tracker": call.document.recorded.tracker})
             document = call.document.model_copy(update={"recorded": recorded})
             self._with_room(_DOCUMENT_BYTES, lambda: store.update(call.folder, document, sync=not self.settings.live))
         except (OSError, Full):
@@ -236,38 +241,39 @@ class Recorder:
         except NotRecordable as error:
             self._say(f"a call was not recorded: {error}")
         except Full as error:
-            self._say(f"no further calls are recorded until there is room: {error}")
+            self._say(f"no further calls are recorded until there is room: {error}", refused=isinstance(error, DiskFull))
         except OSError as error:
             reason = f"{self.settings.out}: {error.strerror or error}"
             if is_disk_full(error):
-                self._say(f"no further calls are recorded until there is room: {reason}")
+                self._say(f"no further calls are recorded until there is room: {reason}", refused=True)
             else:
                 self._stopped = True
-                self._say(f"recording has stopped, the tracker goes on: {reason}")
+                self._say(f"recording has stopped, the tracker goes on: {reason}", refused=True)
         except Exception as error:  # noqa: BLE001  the tracker must not fail because it is looked at
             where = traceback.extract_tb(error.__traceback__)[-1]
             self._say(
                 f"a call was not recorded: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
             )
 
-    def _say(self, reason: str, *, gpu_dead: bool = False) -> None:
+    def _say(self, reason: str, *, gpu_dead: bool = False, refused: bool = False) -> None:
         """Log a reason once. The numbers in it may differ."""
         plain = "".join(c for c in reason if not c.isdigit())
         if plain in self._said or len(self._said) > 100:
             return
         self._said.add(plain)
-        self._journal.write("problem", reason=reason, stopped=self._stopped, gpu_dead=gpu_dead)
+        self._journal.write("problem", reason=reason, gpu_dead=gpu_dead, refused=refused)
         _log.warning("%s", reason)
 
 
 def _document(
-    name: str, inputs: Inputs, layout: Mapping[str, TensorSpec], tags: tuple[str, ...], title: str, source: Provenance
-) -> CaseDocument:
+    name: str, inputs: Inputs, layout: Mapping[str, TensorSpec], tags: tuple[str, ...], title: str, source: Provenance,
+    recorded: Recorded,
+) -> CaseDocument:  # fmt: skip
     kind: Any = inputs.kind  # one of the words that the document allows
     try:
         return CaseDocument(
             id=name, kind=kind, title=title[:300], options=inputs.options, tensors=dict(layout), expect=_EXPECT, tags=tags,
-            provenance=source, recorded=Recorded(event="never_returned"), tensors_sha256=_NO_HASH,
+            provenance=source, recorded=recorded, tensors_sha256=_NO_HASH,
         )  # fmt: skip
     except pydantic.ValidationError as error:
         raise not_recordable("", error) from None

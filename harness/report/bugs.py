@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.diagnosis.bugs import NOT_TRIED, Bug
-from harness.diagnosis.ofrun import bugs_of, diagnosed_run, documents_of
+from harness.diagnosis.ofrun import bugs_with_recordings, diagnosed_run, documents_of
 from harness.outcome import Diagnosis, Outcome
 from harness.report.text import clean, count, shorten
 from harness.run import Run
@@ -16,7 +16,7 @@ _SENTENCE, _QUOTE = 500, 300
 
 @dataclass(frozen=True)
 class BugRow:
-    """``href`` leads to the first outcome that shows it."""
+    """``href`` leads to the first outcome that shows it; to its case, where that is a recording."""
 
     sentence: str
     cause: str
@@ -54,10 +54,10 @@ class Diagnoses:
 def diagnose_run(run: Run) -> Diagnoses:
     documents, problems = documents_of(run)
     run = diagnosed_run(run, documents)
-    return Diagnoses(run, bugs_of(run, documents, known=True), tuple(clean(problem) for problem in problems))
+    return Diagnoses(run, bugs_with_recordings(run, documents, known=True), tuple(clean(problem) for problem in problems))
 
 
-def bug_rows(bugs: tuple[Bug, ...], hrefs: Mapping[tuple[str, str, str], str]) -> tuple[BugRow, ...]:
+def bug_rows(bugs: tuple[Bug, ...], hrefs: Mapping[tuple[str, str, str], str], cases: Mapping[str, str]) -> tuple[BugRow, ...]:
     return tuple(
         BugRow(
             sentence=shorten(bug.diagnosis.sentence, _SENTENCE),
@@ -66,7 +66,7 @@ def bug_rows(bugs: tuple[Bug, ...], hrefs: Mapping[tuple[str, str, str], str]) -
             signature=clean(bug.signature),
             shown_by=f"{count(len(bug.cases), 'case')} \u00d7 {shorten(', '.join(bug.solvers), 120)}",
             fix=shorten(bug.diagnosis.fix, _SENTENCE),
-            href=hrefs[bug.outcomes[0]],
+            href=next((hrefs[key] for key in bug.outcomes if key in hrefs), cases[bug.outcomes[0][0]]),
             failure=bug.failure,
         )
         for bug in bugs

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from harness.diagnosis.ofrun import unreproduced_of
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
 from harness.run import Run
+
+_RECORDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,10 @@ def headline(run: Run, aside: str = "", *, missed: bool = False) -> Headline:
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    state = "bad" if failures or missed else "good" if judged and not unjudged and run.finished and not pending else "unsure"
-    asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
+    lost = unreproduced_of(run)
+    good = judged and not unjudged and run.finished and not pending and not lost
+    state = "bad" if failures or missed else "good" if good else "unsure"
+    asides = (*filter(None, [aside]), *_recordings([told for _, told in lost]), *_asides(run, unjudged, pending))
     return Headline(state, _text(tried, len(judged), failures), asides, _not_run(run))
 
 
@@ -69,6 +74,11 @@ def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(unjudged.items()))
         asides.append(f"Neither as expected nor a failure: {kinds}.")
     return tuple(asides)
+
+
+def _recordings(told: list[str]) -> tuple[str, ...]:
+    more = len(told) - _RECORDINGS
+    return (*told[:_RECORDINGS], *([f"The same holds for {count(more, 'more recorded call')}."] if more > 0 else []))
 
 
 def _not_run(run: Run) -> tuple[NotRun, ...]:

@@ -147,7 +147,7 @@ def build_page(run: Run, *, pictures: bool = True) -> Page:
         took=_took(run),
         command=clean(run.command),
         headline=headline(run, " ".join(asides), missed=bad),
-        bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}),
+        bugs=bug_rows(diagnoses.bugs, {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}, case_hrefs),
         unreadable=diagnoses.problems,
         bisect=Markup(bisect_section(run.folder)),
         history=Markup(history_section(run.folder)),
