@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,21 +33,30 @@ out = Console(highlight=False, soft_wrap=True, width=_WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _SHOWN = 3
+_LINE_EVERY_S = 10.0
 _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}
 
 
 @contextmanager
 def progress(quiet: bool, *, planted: bool = False) -> Iterator[Callable[[Outcome, int, int], None] | None]:
-    """A bar on stderr; anything that is no plain pose or status is written out as it happens, unless it was ``planted``."""
+    """A bar on stderr, or a line now and then where that is no terminal.
+
+    Anything that is no plain pose or status is written out as it happens, unless it was ``planted``.
+    """
     if quiet:
         yield None
         return
+    told = time.monotonic()
     what = TextColumn("specimens, planted on purpose" if planted else "replaying")
     columns = (what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(outcome: Outcome, done: int, total: int) -> None:
+            nonlocal told
+            if not err.is_terminal and time.monotonic() - told >= _LINE_EVERY_S:
+                told = time.monotonic()
+                err.print(f"{what.text_format}: {done} of {total}")
             bar.update(task, completed=done, total=total, description=escape(f"{outcome.case} x {outcome.solver}"))
             if outcome.kind not in _COLOURS and not planted:
                 bar.console.print(f"[red]{outcome.kind.value}[/] {escape(outcome.case)} x {escape(outcome.solver)}")
@@ -69,6 +79,9 @@ def summary(run: Run, *, rows: bool) -> None:
     reasons = Counter(f"{o.solver}: {o.reason}" for o in run.outcomes if o.kind is Kind.UNAVAILABLE)
     for reason, count in reasons.items():
         out.print(f"[yellow]not run ({count}):[/] {escape(reason)}")
+    unjudged = [o for o in run.outcomes if o.expected is None and o.kind is not Kind.UNAVAILABLE]
+    for outcome in unjudged:
+        out.print(f"[yellow]not judged:[/] {escape(outcome.verdict)}\n  again: {escape(outcome.repeat)}")
     lost = unreproduced_of(run)
     for _, said in lost[:_SHOWN]:
         out.print(f"[yellow]recording:[/] {escape(said)}")
@@ -77,7 +90,9 @@ def summary(run: Run, *, rows: bool) -> None:
         out.print(f"  {more}their causes: {escape(command_line(['python', '-m', 'harness', 'diagnose', str(run.folder)]))}")
     expected = sum(o.expected is True for o in run.outcomes)
     failed = sum(o.expected is False for o in run.outcomes)
-    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not, {len(run.outcomes) - expected - failed} not run"
+    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not"
+    text += f", {len(unjudged)} not judged" if unjudged else ""
+    text += f", {len(run.outcomes) - expected - failed - len(unjudged)} not run"
     out.print(f"[{'red' if failed else 'green'}]{text}[/]")
 
 

@@ -12,9 +12,10 @@ from harness import console
 from harness.casefile import read_case
 from harness.errors import HarnessError, UsageError
 from harness.forms.pick import diagnosed_bugs
-from harness.forms.readme import taken_out_words
+from harness.forms.readme import needs, taken_out_words
 from harness.jsonfile import dumps, write_bytes
 from harness.run import read_run
+from harness.runfolder import resolved
 
 BUNDLE_EXAMPLES = (
     "Examples: harness bundle reports/latest -o crash.zip | harness bundle reports/latest/outcomes/NAME.json -o crash.zip --case "
@@ -38,7 +39,7 @@ _SOLVER_FILE = "Send the solver's FILE.py too. It is scrubbed like everything el
 
 
 def export_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
     junit: Annotated[Path | None, typer.Option(help=_JUNIT)] = None,
     sarif: Annotated[Path | None, typer.Option(help=_SARIF)] = None,
     markdown: Annotated[Path | None, typer.Option(help=_MARKDOWN)] = None,
@@ -74,7 +75,7 @@ def _put(file: Path, data: bytes) -> None:
 
 
 def bundle_command(
-    source: Annotated[Path, typer.Argument(help=_SOURCE)],
+    source: Annotated[Path, typer.Argument(help=_SOURCE, callback=resolved)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The zip to write. It must not exist.")] = Path("crash.zip"),
     case: Annotated[Path | None, typer.Option(help=_CASE)] = None,
     solver_file: Annotated[bool, typer.Option("--solver-file", help=_SOLVER_FILE)] = False,
@@ -100,6 +101,8 @@ def bundle_command(
     console.out.print(f"taken out: {taken_out_words(made.taken_out)}")
     console.out.print(f"shows: {made.outcome.kind.value} {shown(made.outcome.signature)}")
     console.out.print(f"again, where it is unpacked: {shown(made.repeat.posix)}")
+    for need in needs(made.repeat, has_solver=solver_file):
+        console.out.print(f"[yellow]{shown(need)}[/]")
     if made.other_failures:
         console.out.print(
             f"[yellow]{made.other_failures} more distinct failures in this run: bundle the file of an outcome for each[/]"
@@ -117,7 +120,7 @@ def view_command(
     """
     from harness.forms.view import view
 
-    entities = view(read_case(case), read_run(run).outcomes if run is not None else (), save)
+    entities = view(read_case(case), read_run(resolved(run)).outcomes if run is not None else (), save)
     console.err.print(
         f"{len(entities)} entities" + (f" in {console.escape(str(save))}" if save is not None else " sent to the viewer")
     )

@@ -17,6 +17,7 @@ from harness.executors import EXECUTOR, open_executor
 from harness.fuzz.campaign import Campaign, State, fuzz
 from harness.isolation import TOOLS, Limits
 from harness.jsonfile import dumps
+from harness.sanitizer import launches
 
 EXAMPLES = (
     "Examples: harness fuzz cases --solver native | harness fuzz cases --solver native --tool ubsan --executions 20000 | "
@@ -32,6 +33,7 @@ def command(
     solver: Annotated[str, typer.Option(help="Solver name or FILE.py:FACTORY.")] = "native",
     tool: Annotated[str, typer.Option(help=f"Tool to run it under: {', '.join(TOOLS)}.")] = "none",
     memory: Annotated[str, typer.Option(help="Where tensors lie: pool, exact or poison; default: what suits the tool.")] = "",
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     executions: Annotated[int, typer.Option(min=1, help="Runs of the solver in all.")] = 2000,
     time: Annotated[str, typer.Option("--for", help="Stop after this long, as in 30s, 10m or 8h; the same command goes on.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other mutants.")] = 0,
@@ -51,7 +53,7 @@ def command(
         raise UsageError(f"--tool {tool}: unknown (there are: {', '.join(TOOLS)})")
     if memory not in ("", "pool", "exact", "poison"):
         raise UsageError(f"--memory {memory}: unknown (there are: pool, exact, poison)")
-    limits = Limits(timeout_s=timeout, device=device)
+    limits = Limits(timeout_s=timeout, device=device, kernels=launches.chosen(kernels, (tool,)))
     campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, same_bits, limits)
     shown = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with (

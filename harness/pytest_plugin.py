@@ -16,14 +16,15 @@ import pytest
 from harness import registry
 from harness.casefile import DOCUMENT, read_case, read_document
 from harness.errors import CaseError, UsageError
-from harness.isolation import TOOLS, Limits, Task, default_memory, run_isolated
+from harness.isolation import TOOLS, YARDSTICK_TIMEOUT_S, Limits, Task, default_memory, run_isolated
 from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import Launcher, open_launcher
 from harness.replay import ORACLE
+from harness.sanitizer import launches
 from harness.verdict import judge
 
-_ROOM_S = 30.0  # beyond the child's own limit, for the oracle's run and the judging
+_ROOM_S = 30.0  # beyond the limits of the child and the oracle, for the judging
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--tool", action="append", metavar="TOOL", choices=TOOLS, help="tool to run the children under; repeatable")
     group.addoption("--case-timeout", type=float, default=Limits.timeout_s, metavar="S", help="seconds each child may take")
+    group.addoption("--kernels", metavar="REGEX", help="the kernels that a CUDA tool is to watch")
     group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -53,6 +55,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[_SPECS] = [registry.resolve(name) for name in config.getoption("solver") or registry.BUILTIN]
+        launches.chosen(config.getoption("kernels"), config.getoption("tool") or ())
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -81,7 +84,7 @@ class ReplayItem(pytest.Item):
         super().__init__(**more)
         self.spec, self.tool = spec, tool
         # pytest-timeout ends a test that hangs here; a child that hangs is ended by its own, shorter limit.
-        self.add_marker(pytest.mark.timeout(2 * self.config.getoption("case_timeout") + _ROOM_S))
+        self.add_marker(pytest.mark.timeout(2 * self.config.getoption("case_timeout") + YARDSTICK_TIMEOUT_S + _ROOM_S))
 
     def runtest(self) -> None:
         bench = self.config.stash.setdefault(_BENCH, Bench(self.config))
@@ -125,24 +128,26 @@ class Bench:
 
     def __init__(self, config: pytest.Config) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-        self._limits = Limits(timeout_s=config.getoption("case_timeout"), device=config.getoption("device"))
+        chosen = {name: config.getoption(name) for name in ("device", "kernels")}
+        self._limits = Limits(timeout_s=config.getoption("case_timeout"), **chosen)
         self._launcher: Launcher = open_launcher(Path(self._folder.name) / "supervisor.log", threads=1)
         self._oracles: dict[Path, Outcome] = {}
 
     def replay(self, task: Task) -> Outcome:
         """The judged outcome of one task."""
-        outcome = self._run(task)
+        outcome = self._run(task, self._limits)
         oracle = outcome if task.solver.name == ORACLE else self._oracle(task)
         return judge(outcome, oracle, read_case(task.case_folder))
 
     def _oracle(self, task: Task) -> Outcome:
         if task.case_folder not in self._oracles:
-            self._oracles[task.case_folder] = self._run(Task(task.case_folder, task.document, registry.resolve(ORACLE)))
+            oracle = Task(task.case_folder, task.document, registry.resolve(ORACLE))
+            self._oracles[task.case_folder] = self._run(oracle, self._limits.of_yardstick())
         return self._oracles[task.case_folder]
 
-    def _run(self, task: Task) -> Outcome:
+    def _run(self, task: Task, limits: Limits) -> Outcome:
         folder = Path(self._folder.name) / task.name
-        return with_memory(run_isolated(task, self._limits, folder, self._launcher), folder)
+        return with_memory(run_isolated(task, limits, folder, self._launcher), folder)
 
     def close(self) -> None:
         self._launcher.close()

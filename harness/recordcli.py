@@ -18,7 +18,7 @@ import typer
 
 from harness import console
 from harness.casefile import read_case
-from harness.commandline import command_line
+from harness.commandline import command_line, found_on_path
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents
 from harness.diagnosis.ofrun import bugs_of_recordings
@@ -29,6 +29,7 @@ from harness.jsonfile import dumps
 from harness.outcome import Exit
 from harness.record.ending import write_run
 from harness.record.limits import short_of_space
+from harness.record.minidumps import Left, left_by
 from harness.record.settings import TRACKER, Settings
 from harness.record.summary import Recorded, RecordedCall, read_recorded
 from harness.registry import of_tracker
@@ -76,20 +77,23 @@ def command(
     start = time.time()
     if short := short_of_space(settings.out, max_bytes):
         console.err.print(f"[yellow]recording:[/] {console.escape(short)}")
-    exit, interrupted = _run(program, settings, sys.stderr if json else None)
+    exit, pid, interrupted = _run(program, settings, sys.stderr if json else None)
     recorded = read_recorded(settings)
     bugs = _bugs(recorded)
+    died = exit.crashed or any(call.state == "never_returned" for call in recorded.calls)
+    left = left_by([*recorded.processes, pid], start, program[0]) if died else None
     if json:
         document = _document(recorded, program, exit, time.time() - start, interrupted)
-        sys.stdout.write(dumps(document | {"bugs": [bug.to_json() for bug in bugs]}) + "\n")
+        document |= {"bugs": [bug.to_json() for bug in bugs], "minidumps": left.to_json() if left else None}
+        sys.stdout.write(dumps(document) + "\n")
     else:
-        _show(recorded, exit, bugs)
+        _show(recorded, exit, left, bugs)
     failed = recorded.failed or recorded.incomplete or (not interrupted and (exit.code or recorded.missed))
     raise typer.Exit(1 if failed else 130 if interrupted else 0)
 
 
-def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[Exit, bool]:
-    """Run the program to its end, which is kept beside the cases. Returns it, and whether Ctrl-C was pressed meanwhile.
+def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[Exit, int, bool]:
+    """Run the program to its end, which is kept beside the cases. Returns it, the process id, and whether Ctrl-C was pressed.
 
     Raises ``UsageError``.
     """
@@ -110,11 +114,11 @@ def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[Exit, boo
     }
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(command, env=_environment(settings), stdout=stdout)
+        process = subprocess.Popen(found_on_path(command), env=_environment(settings), stdout=stdout)
         write_run(settings, command, process.pid)
         exit = decode(process.wait())
         write_run(settings, command, process.pid, exit)
-        return exit, bool(pressed)
+        return exit, process.pid, bool(pressed)
     except OSError as error:
         raise UsageError(f"{error.filename or command[0]}: {error.strerror or error}") from None
     finally:
@@ -141,7 +145,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _show(recorded: Recorded, exit: Exit, bugs: Sequence[Bug]) -> None:
+def _show(recorded: Recorded, exit: Exit, left: Left | None, bugs: Sequence[Bug]) -> None:
     escape, out = console.escape, console.out
     counts = Counter(call.state for call in recorded.calls)
     if recorded.calls:
@@ -161,6 +165,8 @@ def _show(recorded: Recorded, exit: Exit, bugs: Sequence[Bug]) -> None:
         out.print(f"[yellow]recording:[/] {escape(problem['reason'])}")
     colour = "red" if exit.crashed else "yellow" if exit.code else "green"
     out.print(f"[{colour}]the program: {escape(exit.name)}[/], {escape(exit.meaning)}")
+    if left is not None:
+        out.print(escape(left.words))
     for bug in (bug for bug in bugs if bug.diagnosis.confidence != NOT_KNOWN):
         out.print(f"[bold red]{escape(bug.diagnosis.sentence)}[/] {escape(bug.diagnosis.cause)} ({bug.diagnosis.confidence})")
     if recorded.failed:

@@ -22,10 +22,10 @@ def judge(outcome: Outcome, oracle: Outcome, case: Case, siblings: Sequence[Outc
     outcome that did not run expects nothing.
     """
     measured = _with_trace_cause(parity(outcome, oracle, case), outcome, oracle, case)
-    expected, surprise = _expected(dataclasses.replace(outcome, parity=measured), case.document)
+    expected, why_not = _expected(dataclasses.replace(outcome, parity=measured), oracle, case.document)
     sentence = describe(dataclasses.replace(outcome, parity=measured))
-    if surprise:
-        sentence = f"{sentence} Not expected: {surprise}."
+    if why_not:
+        sentence = f"{sentence} Not {'expected' if expected is False else 'judged'}: {why_not}."
     judged = dataclasses.replace(
         outcome, parity=measured, expected=expected, verdict=sentence, input={}, diagnosis=None, signature=""
     )
@@ -48,7 +48,8 @@ def _diagnosed(outcome: Outcome, oracle: Outcome, case: Case, siblings: tuple[Ou
     return dataclasses.replace(seen, diagnosis=diagnosis, signature=signature(seen))
 
 
-def _expected(outcome: Outcome, document: CaseDocument) -> tuple[bool | None, str]:
+def _expected(outcome: Outcome, oracle: Outcome, document: CaseDocument) -> tuple[bool | None, str]:
+    """Whether the case expects this, and why it does not or why nobody can tell (None)."""
     if outcome.kind is Kind.UNAVAILABLE:
         return None, ""
     if not outcome.judged:
@@ -61,6 +62,8 @@ def _expected(outcome: Outcome, document: CaseDocument) -> tuple[bool | None, st
     if statuses and outcome.status not in statuses:
         return False, f"the case expects status {' or '.join(statuses)}"
     if outcome.kind is Kind.OK and want.parity:
+        if outcome.parity is None and oracle.kind not in (Kind.OK, Kind.SOLVER_STATUS):
+            return None, f"there is no oracle to compare with; {describe(oracle).rstrip('.')}"
         if outcome.parity is None:
             return False, "the oracle gave no pose to compare with"
         if not outcome.parity["within"]:

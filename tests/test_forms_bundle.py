@@ -21,6 +21,7 @@ from harness.casepack import unpack_case
 from harness.doctor.privacy import Identity
 from harness.errors import CaseError, ResultError, UsageError
 from harness.forms.bundle import bundle
+from harness.forms.readme import Repeat, needs, readme
 from harness.forms.scrub import Scrubber
 from harness.run import read_run
 
@@ -199,6 +200,18 @@ def test_the_outcome_that_is_asked_for(run, tmp_path):
     assert made.outcome.solver == "torch" and made.other_failures == 1 and made.repeat.words[6] == "torch"
 
 
+def test_the_words_say_what_has_to_be_asked_for_and_that_a_pose_is_wrong():
+    mine = Repeat(("python", "-m", "harness", "replay", "a-case", "--solver", "mine.py:make"))
+    assert needs(mine, has_solver=False) == [
+        "The solver is a file that is not in here: ask for mine.py (harness bundle --solver-file adds it)."
+    ]
+    assert needs(mine, has_solver=True) == []
+    outcome = {"outcome": "OK", "expected": False, "signature": "parity | mine"}
+    for expected, word in ((False, "OK, the pose wrong,"), (True, "OK")):
+        text = readme(outcome | {"expected": expected}, mine, (), {}, "crash.zip", has_solver=False)
+        assert f"It is repeated when the outcome is {word} with the signature" in text and needs(mine, has_solver=False)[0] in text
+
+
 def test_a_smaller_case_takes_the_place_of_the_recorded_one(run, tmp_path):
     """A case folder, or the folder that harness minimize wrote."""
     (tmp_path / "small").mkdir()
@@ -227,6 +240,8 @@ def test_what_cannot_be_bundled(run, tmp_path):
         bundle(an_outcome(run, "torch"), tmp_path / "a.zip", case=case, solver_file=True, doctor=False)
     with pytest.raises(ResultError, match=r"run\.json"):
         bundle(tmp_path, tmp_path / "a.zip")
+    with pytest.raises(UsageError, match=r"nope\.json: there is no such run"):
+        bundle(run / "outcomes" / "nope.json", tmp_path / "a.zip")
     with pytest.raises(CaseError, match=r"case\.json"):
         bundle(run, tmp_path / "a.zip", case=tmp_path, doctor=False)
     other = shutil.copytree(healthy / "latest", tmp_path / "other")

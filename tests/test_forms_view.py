@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from report_run import POSE, outcome, write_run
 
 from harness.casefile import read_case
 from harness.compare import pose_matrix
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.forms import view as module
 from harness.forms.view import INITIAL, poses, scene, view
 
@@ -107,6 +108,19 @@ def test_rerun_reads_it_back(tmp_path):
     column = next(name for name in batch.schema.names if "positions" in name.lower())
     valid = CALIB.values["valid_opt"][:, 0] & CALIB.values["valid_meas_k"][:, 0]
     np.testing.assert_array_equal(np.array(batch.column(column)[0].as_py()), CALIB.as_float("Xk")[valid].astype(np.float32))
+
+
+def test_a_scene_that_cannot_be_written_is_an_error_at_once_and_leaves_nothing(tmp_path, monkeypatch):
+    """Rerun's own writer waited for ever on a full disk."""
+    pytest.importorskip("rerun")
+    monkeypatch.setattr(module, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(HarnessError, match=r"a\.rrd: cannot be written: No space left"):
+        view(RAY, (), tmp_path / "a.rrd")
+    monkeypatch.undo()
+    (tmp_path / "folder.rrd").mkdir()
+    with pytest.raises(HarnessError, match=r"folder\.rrd: cannot be written"):
+        view(RAY, (), tmp_path / "folder.rrd")
+    assert [it.name for it in tmp_path.iterdir()] == ["folder.rrd"]
 
 
 def test_without_rerun_it_says_what_to_install(monkeypatch):

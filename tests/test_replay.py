@@ -42,6 +42,14 @@ def test_outcomes_are_judged_against_an_oracle_nobody_asked_for(tmp_path):
     assert len(list((run.folder / "yardsticks").iterdir())) == len(SMALL)
 
 
+def test_a_limit_meant_for_the_solvers_does_not_end_the_oracle_that_judges_them(tmp_path):
+    run = replay(request(tmp_path, "degenerate-n-33", solvers=("skip",), limits=Limits(timeout_s=20)))
+    asked, yardstick = (
+        json.loads(next(run.folder.glob(f"jobs/{where}*33*/job.json")).read_text()) for where in ("", "yardsticks/")
+    )
+    assert (asked["limit_s"], yardstick["limit_s"]) == (20, 300)
+
+
 def test_reference_is_its_own_yardstick(tmp_path):
     run = replay(request(tmp_path, "degenerate-n-33", solvers=("reference",)))
     assert run.outcomes[0].parity["oracle"]["d_sigma"] < 1e-9

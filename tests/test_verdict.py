@@ -11,7 +11,7 @@ from problem_factory import REFERENCE, oracle_of, outcome_of, random_case, run, 
 
 from harness.case import Case, Expectation
 from harness.outcome import CudaError, ExceptionInfo, Exit, Kind, Outcome
-from harness.verdict import judge
+from harness.verdict import describe, judge
 from sim3solve import reference, reference_sim3
 from sim3solve.problem import Solution, Status
 
@@ -74,6 +74,16 @@ def test_a_pose_that_cannot_be_compared_is_not_taken_on_trust() -> None:
     assert judged.expected is False
     assert "the oracle gave no pose to compare with" in judged.verdict
     assert judge(right(), no_oracle, expecting(parity=False)).expected is True
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PAYLOAD if kind is not Kind.SOLVER_STATUS])
+def test_without_an_oracle_a_pose_is_no_failure_and_the_reason_is_the_oracles(kind: Kind) -> None:
+    """An oracle that was ended, or died, says nothing against the solver."""
+    lost = dataclasses.replace(ended(kind), solver="reference")
+    judged = judge(right(), lost, expecting())
+    assert judged.expected is None and judged.diagnosis is None
+    assert f"Not judged: there is no oracle to compare with; {describe(lost)}" in judged.verdict
+    assert judge(right(), lost, expecting(parity=False)).expected is True
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PAYLOAD if kind is not Kind.UNAVAILABLE])
@@ -153,7 +163,7 @@ def test_a_right_multiplied_update_is_named_from_its_trace(monkeypatch: pytest.M
     judged = judge(dataclasses.replace(turned, solver="port", values={}), ORACLE, expecting())
     assert judged.diagnosis is not None
     assert judged.diagnosis.cause == "wrong-update"
-    assert judged.diagnosis.sentence.startswith("Host: right-multiplied update: ")
+    assert judged.diagnosis.sentence.startswith("Mathematics: right-multiplied update: ")
 
 
 def _recorder_of_updates(patch: pytest.MonkeyPatch) -> Any:

@@ -33,6 +33,8 @@ def diagnosed_bugs(folder: Path) -> tuple[Run, tuple[Bug, ...]]:
 
 def pick(source: Path) -> Picked:
     """``source`` is a run folder or the file of one of its outcomes. Raises ``ResultError`` or ``UsageError``."""
+    if not source.exists():
+        raise UsageError(f"{source}: there is no such run, nor such a file of an outcome")
     key = read_outcome(source).key if source.is_file() else None
     run, bugs = diagnosed_bugs(source.absolute().parent.parent if key else source)
     failures = [bug for bug in bugs if bug.failure]

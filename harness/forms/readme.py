@@ -40,7 +40,6 @@ def readme(
     diagnosis = outcome.get("diagnosis") or {}
     stem = archive.removesuffix(".zip") or "crash"
     said = (("cause", "sentence"), ("sure", "confidence"), ("fix", "fix"))
-    solver = repeat.words[repeat.words.index("--solver") + 1]
     lines = [
         "WHAT HAPPENED", "",
         f"  {outcome['outcome']}: {outcome.get('verdict') or outcome.get('reason') or ''}",
@@ -54,8 +53,8 @@ def readme(
         "Windows PowerShell:", "",
         f"  Expand-Archive {_powershell(archive)} -DestinationPath {_powershell(stem)}; cd {_powershell(stem)}",
         f"  {repeat.powershell}", "",
-        *_needs(solver, has_solver=has_solver),
-        f"It is repeated when the outcome is {outcome['outcome']} with the signature above (harness diagnose reports/latest).", "",
+        *[line for need in needs(repeat, has_solver=has_solver) for line in (need, "")],
+        f"It is repeated when the outcome is {_end(outcome)} with the signature above (harness diagnose reports/latest).", "",
         "WHAT IS IN HERE", "",
         *[f"  {it.name:40} {it.bytes:10} bytes  {it.what}" for it in contents], "",
         "WHAT WAS TAKEN OUT", "",
@@ -73,13 +72,20 @@ def taken_out_words(taken_out: Mapping[str, int]) -> str:
     return ", ".join(words) or "nothing was found that had to be"
 
 
-def _needs(solver: str, *, has_solver: bool) -> list[str]:
+def needs(repeat: Repeat, *, has_solver: bool) -> list[str]:
+    """What whoever repeats it must have besides the bundle, a sentence each."""
+    solver = repeat.words[repeat.words.index("--solver") + 1]
     if solver.startswith("mast3r-slam:"):
-        return ["The solver is the tracker of a checkout of MASt3R-SLAM: put its folder in the place of PATH-OF-YOUR-CHECKOUT.", ""]
+        return ["The solver is the tracker of a checkout of MASt3R-SLAM: put its folder in the place of PATH-OF-YOUR-CHECKOUT."]
     if ".py:" in solver and not has_solver:
         file = solver.partition(":")[0]
-        return [f"The solver is a file that is not in here: ask for {file} (harness bundle --solver-file adds it).", ""]
+        return [f"The solver is a file that is not in here: ask for {file} (harness bundle --solver-file adds it)."]
     return []
+
+
+def _end(outcome: Mapping[str, Any]) -> str:
+    wrong = outcome["outcome"] == "OK" and outcome.get("expected") is False
+    return "OK, the pose wrong," if wrong else str(outcome["outcome"])
 
 
 def _powershell(word: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from harness.case import Case
 from harness.compare import is_similarity, pose_matrix, residual_rows, valid_points, whitened
 from harness.errors import HarnessError, UsageError
+from harness.jsonfile import write_bytes
 from harness.outcome import Outcome
 from harness.report.text import clean
 
@@ -51,17 +52,19 @@ def view(case: Case, outcomes: Sequence[Outcome], save: Path | None) -> list[str
     rr = _rerun()
     entities = scene(rr, case, poses(case, outcomes))
     recording = rr.RecordingStream("sim3solve_harness")
-    if save is None:
+    # Rerun's own file sink waits for ever where the disk is full, deaf to Ctrl-C, and leaves half a file.
+    kept = None if save is None else recording.memory_recording()
+    if kept is None:
         recording.spawn()
-    else:
-        try:
-            save.parent.mkdir(parents=True, exist_ok=True)
-            recording.save(str(save))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise HarnessError(f"{save}: cannot be written: {error}") from error
     for path, archetype in entities.items():
         recording.log(path, archetype, static=True)
-    recording.disconnect()  # waits until all of it is written
+    if save is not None and kept is not None:
+        try:
+            save.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(save, kept.drain_as_bytes())
+        except OSError as error:
+            raise HarnessError(f"{save}: cannot be written: {error.strerror or error}") from error
+    recording.disconnect()  # waits until the viewer has all of it
     return list(entities)
 
 

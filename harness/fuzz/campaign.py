@@ -170,6 +170,7 @@ def _open(campaign: Campaign, bases: Sequence[Case], spec: registry.SolverSpec) 
     what = {
         "bases": sorted(base.document.tensors_sha256 for base in bases), "solver": spec.name, "source": spec.fingerprint(),
         "tool": campaign.tool, "memory": campaign.memory, "seed": campaign.seed, "chunk": CHUNK, "same_bits": campaign.same_bits,
+        "kernels": campaign.limits.kernels,
     }  # fmt: skip
     file = campaign.out / "campaign.json"
     if file.exists():

@@ -18,14 +18,13 @@ from harness.bench import Site, bench
 from harness.cargo import Bundle, fetch
 from harness.case import Case
 from harness.casefile import DOCUMENT, TENSORS, pack_tensors, read_case
-from harness.dispatch import INTERRUPTED
 from harness.errors import UsageError
 from harness.fuzz.mutate import mutant
 from harness.fuzz.oracle import complaint
 from harness.isolation import Limits, Task
 from harness.memory.evidence import with_memory
 from harness.outcome import POOL, RECORDED, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher
+from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher
 from harness.registry import SolverSpec
 from harness.relayout import CONTIGUOUS
 from harness.remote import SentSolver, asking
