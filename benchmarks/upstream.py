@@ -3,13 +3,15 @@
 CHECKOUT is a clone of MASt3R-SLAM or of a port of it; Princeton's lietorch must be importable, built with the installed torch. No
 weights, no data set and no network are needed, and nothing of either project is copied into this repository.
 
-1. Every shipped case through ``lietorch``, ``mast3r-slam:CHECKOUT``, ``torch`` and, on a GPU, ``cuda``, each in a child of its own.
+1. Every shipped case through ``lietorch``, ``pypose``, ``mast3r-slam:CHECKOUT``, ``torch``, ``native`` and, on a GPU, ``cuda``,
+   each in a child of its own.
 2. The cases whose masked points are NaN or zero once more with those points filled, because upstream multiplies by the mask and
    0 * NaN is NaN: filled, the same tracker must find the pose.
 3. Every shipped case recorded from that tracker while it solves, and the recordings replayed through the same solvers.
 4. A table per part: how many were as the case expects, the worst distance from the float64 oracle, equal iteration counts; every
    outcome that was not as expected; and what the traces say of each solver that leaves the oracle's.
-Exit code 1 when a solver of ours is not as expected, or the tracker is not right on the filled cases, or a recording is missing.
+Exit code 1 when a solver of ours or ``lietorch`` is not as expected in any part, the tracker not on the filled cases, or a
+recording is missing. pypose is shown and held to nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def main() -> int:
         return record(given.checkout, given.cases, given.record_into, device)
     print(f"device {device}; lietorch: {which_lietorch().reason}")
     tracker = f"{TRACKER}{given.checkout}"
-    solvers = ("reference", "lietorch", tracker, "torch", *(("cuda",) if device.startswith("cuda") else ()))
+    solvers = ("reference", "lietorch", "pypose", tracker, "torch", "native", *(("cuda",) if device.startswith("cuda") else ()))
     resolve(tracker)  # says so now when it is no checkout
     limits = Limits(timeout_s=120, device=device)
 
@@ -65,7 +67,7 @@ def main() -> int:
         table(done, {read_document(folder).id: folder for folder in find_cases([cases])})
         return done
 
-    ours = ("torch", "cuda", "lietorch")
+    ours = ("torch", "native", "cuda", "lietorch")
     shipped = run("shipped", given.cases)
     good = _all_as_expected(shipped, ours)
     filled = fill(given.cases, given.out / "filled-cases")
@@ -77,8 +79,7 @@ def main() -> int:
     recorded = list(find_cases([recordings]))
     wanted = sum(read_document(folder).kind != "op" for folder in find_cases([given.cases]))
     print(f"\nrecorded from the tracker: {len(recorded)} of {wanted} cases")
-    run("recorded", recordings)
-    good &= len(recorded) == wanted
+    good &= _all_as_expected(run("recorded", recordings), ours) and len(recorded) == wanted
     print("\nall as it must be" if good else "\nNOT as it must be")
     return 0 if good else 1
 

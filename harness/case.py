@@ -18,6 +18,8 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from harness.document import Document, Finite, Pose
+from harness.recorded import Recorded as Recorded
 from sim3solve.problem import MASKS, Options, ProblemError, Status, field_shapes
 
 SCHEMA: Literal["sim3solve-case/1"] = "sim3solve-case/1"
@@ -47,13 +49,6 @@ OPS: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 """Sim(3) operations an ``op`` case may hold, and the row each operand has; operands are (B, row)."""
 
 _WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{i}" for port in ("COM", "LPT") for i in range(1, 10)}
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Pose = tuple[Finite, Finite, Finite, Finite, Finite, Finite, Finite, Finite]
-
-
-class Document(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class TensorSpec(Document):
@@ -137,15 +132,6 @@ class Provenance(Document):
     licence: str = Field(max_length=2000)
     attribution: str = Field(default="", max_length=4000)
     versions: dict[str, str] = Field(default_factory=dict, max_length=100)
-
-
-class Recorded(Document):
-    """What the recorded run did with this input. ``not_run`` for cases that come from no run."""
-
-    event: Literal["not_run", "returned", "raised", "never_returned"] = "not_run"
-    exception: str = Field(default="", max_length=20_000)
-    T_WCf: Pose | None = None
-    T_CkCf: Pose | None = None
 
 
 class Expectation(Document):

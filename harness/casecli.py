@@ -61,7 +61,8 @@ def show_command(folder: Annotated[Path, typer.Argument(help="One case folder.")
     console.out.print(console.table(["tensor", "dtype", "shape", "stride", "offset", "address mod 512", "device", "shares"], rows))
     options = {name: value for name, value in dict(document.options).items() if name in document.options.model_fields_set}
     console.out.print(f"options that are not the default: {console.escape(str(options)) if options else 'none'}")
-    console.out.print(f"recorded run: {document.recorded.event}")
+    ended = f", {document.recorded.exit.name}" if document.recorded.exit else ""
+    console.out.print(f"recorded run: {document.recorded.event}{console.escape(ended)}")
     console.out.print(
         f"source: {console.escape(document.provenance.source)}\nlicence: {console.escape(document.provenance.licence)}"
     )

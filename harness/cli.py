@@ -25,7 +25,7 @@ from harness import (
     registry,
 )
 from harness.bisect import exitcode
-from harness.diagnosis.ofrun import swept_faults
+from harness.diagnosis.ofrun import swept_faults, unreproduced_of
 from harness.errors import HarnessError
 from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits
@@ -177,7 +177,8 @@ def _end(run: Run, page: Path, json: bool, *, rows: bool, found: Found | None = 
     sweeps = read_sweeps(run.folder)
     if json:
         more = {} if found is None else {"specimens": [row.to_json() for row in found.rows]}
-        sys.stdout.write(dumps(run.to_json() | {"sweeps": sweeps} | more) + "\n")
+        lost = [{"case": it.case, "said": said, "diagnosis": it.to_json()["diagnosis"]} for it, said in unreproduced_of(run)]
+        sys.stdout.write(dumps(run.to_json() | {"sweeps": sweeps, "not_reproduced": lost} | more) + "\n")
     else:
         console.summary(run, rows=rows)
         for sweep in sweeps:

@@ -15,6 +15,8 @@ from rich.markup import escape as escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from harness.commandline import command_line
+from harness.diagnosis.ofrun import unreproduced_of
 from harness.outcome import Kind, Outcome
 from harness.run import Run
 from harness.specimens import Found
@@ -30,6 +32,7 @@ _WIDE = None if sys.stdout.isatty() else 180  # into a file or a pipe a table ne
 out = Console(highlight=False, soft_wrap=True, width=_WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_SHOWN = 3
 _LINE_EVERY_S = 10.0
 _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}
 
@@ -79,6 +82,12 @@ def summary(run: Run, *, rows: bool) -> None:
     unjudged = [o for o in run.outcomes if o.expected is None and o.kind is not Kind.UNAVAILABLE]
     for outcome in unjudged:
         out.print(f"[yellow]not judged:[/] {escape(outcome.verdict)}\n  again: {escape(outcome.repeat)}")
+    lost = unreproduced_of(run)
+    for _, said in lost[:_SHOWN]:
+        out.print(f"[yellow]recording:[/] {escape(said)}")
+    if lost:
+        more = f"the same holds for {len(lost) - _SHOWN} more; " if len(lost) > _SHOWN else ""
+        out.print(f"  {more}their causes: {escape(command_line(['python', '-m', 'harness', 'diagnose', str(run.folder)]))}")
     expected = sum(o.expected is True for o in run.outcomes)
     failed = sum(o.expected is False for o in run.outcomes)
     text = f"{expected} of {len(run.outcomes)} as expected, {failed} not"

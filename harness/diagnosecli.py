@@ -19,6 +19,7 @@ from harness.diagnosis.documents import Documents, read_audit, read_doctor, read
 from harness.diagnosis.ofrun import bugs_of_recordings, diagnosed_run, documents_of
 from harness.jsonfile import dumps
 from harness.outcome import Kind, Outcome
+from harness.record.ending import read_recording
 from harness.run import RUN_FILE, read_run
 from harness.runfolder import resolved
 
@@ -56,7 +57,7 @@ def command(
         bugs = diagnosed_run(run, _with(own, probe, audit, doctor, blocking)).bugs
         name, planted, outcomes = run.id, own.planted, run.outcomes
     else:
-        cases = list(find_cases([folder]))  # raises where there is none
+        cases = [read_recording(case) for case in find_cases([folder])]  # raises where there is none
         bugs, problems = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor, blocking)), ()
         name, planted, outcomes = str(folder), False, ()
     untried = _not_tried(outcomes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,13 +48,13 @@ def command(
     devices = _devices(device)
     files = expanded(audit or [])
     ready(out)
-    with tempfile.TemporaryDirectory(prefix="harness-probe-") as folder, _progress(json) as show:
+    with _ended_by_term(), tempfile.TemporaryDirectory(prefix="harness-probe-") as folder, _progress(json) as show:
         climber = climb.Climb(_target(target), Path(folder), devices, rung_timeout, jobs, FORKS and not fresh_interpreter)
         try:
             probe = climber.run(show)
         except KeyboardInterrupt:
             raise Interrupted("interrupted; the processes of the probe are ended, and nothing is kept") from None
-    if probe.missing and target not in TARGETS[:1]:
+    if probe.missing:
         raise SolverUnavailable(probe.broken)
     text = f"{target}: {probe.broken}." if probe.broken else conclusion(target, probe.results)
     text += _audited(probe, files)
@@ -87,6 +88,20 @@ def _devices(device: str) -> tuple[str, ...]:
     if device == "cuda":
         return ("cuda:0",)
     raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+
+
+@contextmanager
+def _ended_by_term() -> Iterator[None]:
+    """SIGTERM is Ctrl-C to what is in here: processes are ended and the folder goes."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -156,7 +171,7 @@ def _cell(results: Sequence[Result]) -> str:
     for kind in (CRASH, ERROR, WRONG):
         some = [r for r in failed if r.result == kind]
         if some:
-            extra = f" {some[0].exit['name']}" if some[0].exit else " hang" if kind == CRASH else ""
+            extra = f" {some[0].exit['name']}" if some[0].exit else f" {some[0].detail.split()[0]}" if kind == CRASH else ""
             errors = [r.error for r in some if r.error is not None]
             extra += f" {max(errors):.1g}" if errors else ""
             words.append(f"[red]{kind}{console.escape(extra)}[/]")

@@ -9,20 +9,30 @@ import sys
 import sysconfig
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import console
+from harness.casefile import read_case
 from harness.commandline import command_line, found_on_path
-from harness.errors import UsageError
+from harness.diagnosis.bugs import Bug
+from harness.diagnosis.documents import Documents
+from harness.diagnosis.ofrun import bugs_of_recordings
+from harness.diagnosis.rule import NOT_KNOWN
+from harness.errors import CaseError, UsageError
 from harness.exitcode import decode
 from harness.jsonfile import dumps
 from harness.outcome import Exit
+from harness.record.ending import write_run
+from harness.record.limits import short_of_space
 from harness.record.minidumps import Left, left_by
 from harness.record.settings import TRACKER, Settings
 from harness.record.summary import Recorded, RecordedCall, read_recorded
+from harness.registry import of_tracker
 
 HOOK = "sim3solve-record.pth"
 _WORDS = {
@@ -60,26 +70,33 @@ def command(
 ) -> None:
     """Run a SLAM program unchanged and record its pose solver: every input on disk before the call, what happened after it.
 
-    Exit code 1 when a call failed or the program did, 130 when it was interrupted and nothing else happened.
+    Exit code 1 when a call failed, the program did, or what should have been recorded was not; 130 when it was interrupted and
+    nothing else happened.
     """
     settings = Settings(out, every, last, on_failure_only, max_bytes, live, tracker)
     start = time.time()
-    code, pid, interrupted = _run(program, settings, sys.stderr if json else None)
-    exit = decode(code)
+    if short := short_of_space(settings.out, max_bytes):
+        console.err.print(f"[yellow]recording:[/] {console.escape(short)}")
+    exit, pid, interrupted = _run(program, settings, sys.stderr if json else None)
     recorded = read_recorded(settings)
+    bugs = _bugs(recorded)
     died = exit.crashed or any(call.state == "never_returned" for call in recorded.calls)
     left = left_by([*recorded.processes, pid], start, program[0]) if died else None
     if json:
         document = _document(recorded, program, exit, time.time() - start, interrupted)
-        sys.stdout.write(dumps(document | {"minidumps": left.to_json() if left else None}) + "\n")
+        document |= {"bugs": [bug.to_json() for bug in bugs], "minidumps": left.to_json() if left else None}
+        sys.stdout.write(dumps(document) + "\n")
     else:
-        _show(recorded, exit, left)
-    failed = recorded.failed or any(problem.get("gpu_dead") for problem in recorded.problems)
-    raise typer.Exit(1 if failed or (code and not interrupted) else 130 if interrupted else 0)
+        _show(recorded, exit, left, bugs)
+    failed = recorded.failed or recorded.incomplete or (not interrupted and (exit.code or recorded.missed))
+    raise typer.Exit(1 if failed else 130 if interrupted else 0)
 
 
-def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, int, bool]:
-    """Run the program to its end. Returns its exit code and process id, and whether Ctrl-C was pressed. Raises ``UsageError``."""
+def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[Exit, int, bool]:
+    """Run the program to its end, which is kept beside the cases. Returns it, the process id, and whether Ctrl-C was pressed.
+
+    Raises ``UsageError``.
+    """
     pressed: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
@@ -90,17 +107,32 @@ def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, int,
         if process is not None:
             process.send_signal(number)
 
-    # A handler, not SIG_IGN, which the program would inherit.
-    handlers = {signal.SIGINT: signal.signal(signal.SIGINT, on_interrupt), signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
+    # Handlers, not SIG_IGN, which the program would inherit; but what is ignored already, as by nohup, stays so.
+    wanted = {signal.SIGINT: on_interrupt, signal.SIGTERM: pass_on} | ({signal.SIGHUP: pass_on} if os.name == "posix" else {})
+    handlers = {
+        number: signal.signal(number, handler) for number, handler in wanted.items() if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(found_on_path(command), env=_environment(settings), stdout=stdout)
-        return process.wait(), process.pid, bool(pressed)
+        write_run(settings, command, process.pid)
+        exit = decode(process.wait())
+        write_run(settings, command, process.pid, exit)
+        return exit, process.pid, bool(pressed)
     except OSError as error:
         raise UsageError(f"{error.filename or command[0]}: {error.strerror or error}") from None
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _bugs(recorded: Recorded) -> tuple[Bug, ...]:
+    """What the calls that failed say of their cause, of the first ones."""
+    cases = []
+    for call in recorded.failed[:_SHOWN]:
+        with suppress(CaseError):  # damaged since it was written: the summary says so
+            cases.append(read_case(call.folder))
+    return bugs_of_recordings(cases, Documents())
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -113,7 +145,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _show(recorded: Recorded, exit: Exit, left: Left | None) -> None:
+def _show(recorded: Recorded, exit: Exit, left: Left | None, bugs: Sequence[Bug]) -> None:
     escape, out = console.escape, console.out
     counts = Counter(call.state for call in recorded.calls)
     if recorded.calls:
@@ -122,6 +154,8 @@ def _show(recorded: Recorded, exit: Exit, left: Left | None) -> None:
         out.print(f"recorded {n} call{'s' * (n != 1)} ({recorded.n_bytes / 1e6:.1f} MB) in {escape(str(recorded.out))}: {words}")
     else:
         out.print(f"[yellow]nothing recorded:[/] {escape(recorded.why_empty)}")
+        if recorded.remedy:
+            out.print(f"  {escape(recorded.remedy)}")
     strange = [call for call in recorded.calls if call.state != "returned"]
     for call in strange[:_SHOWN]:
         out.print(_line(call))
@@ -133,6 +167,10 @@ def _show(recorded: Recorded, exit: Exit, left: Left | None) -> None:
     out.print(f"[{colour}]the program: {escape(exit.name)}[/], {escape(exit.meaning)}")
     if left is not None:
         out.print(escape(left.words))
+    for bug in (bug for bug in bugs if bug.diagnosis.confidence != NOT_KNOWN):
+        out.print(f"[bold red]{escape(bug.diagnosis.sentence)}[/] {escape(bug.diagnosis.cause)} ({bug.diagnosis.confidence})")
+    if recorded.failed:
+        out.print(f"diagnose: {escape(command_line(['python', '-m', 'harness', 'diagnose', str(recorded.out)]))}")
     if recorded.calls:
         out.print(f"replay: {escape(_replay(recorded))}")
 
@@ -140,15 +178,21 @@ def _show(recorded: Recorded, exit: Exit, left: Left | None) -> None:
 def _line(call: RecordedCall) -> str:
     took = f" after {call.seconds:.2f} s" if call.seconds is not None else ""
     words = f": {call.words}" if call.words else ""
+    exit = call.document.recorded.exit
+    words += f": {exit.name}, {exit.meaning}" if exit else ""
     text = f"[red]{_WORDS[call.state]}[/]{took}: {console.escape(f'{call.folder}, {call.document.title}{words}')}"
-    stack = [line.strip() for line in call.stack.splitlines() if line.strip()]
+    stack = [line.strip() for line in call.document.recorded.stack.splitlines() if line.strip()]
     return "\n".join([text, *(console.escape(f"  {line}") for line in stack[:8])])
 
 
 def _replay(recorded: Recorded) -> str:
-    """The command that replays what failed, or everything when nothing did."""
-    failed = [str(call.folder) for call in recorded.failed][-3:]
-    return command_line(["python", "-m", "harness", "replay", *(failed or [str(recorded.out)])])
+    """The command that replays what failed, through its own tracker and through one that is not it; everything when nothing did."""
+    failed = recorded.failed[-3:]
+    words = ["python", "-m", "harness", "replay", *([str(call.folder) for call in failed] or [str(recorded.out)])]
+    own = sorted({solver for call in failed if (solver := of_tracker(call.document.recorded.tracker))})
+    for solver in [*own, "torch"] if own else ():
+        words += ["--solver", solver]
+    return command_line(words)
 
 
 def _document(recorded: Recorded, command: list[str], exit: Exit, seconds: float, interrupted: bool) -> dict[str, Any]:
@@ -165,6 +209,6 @@ def _document(recorded: Recorded, command: list[str], exit: Exit, seconds: float
     return {
         "out": str(recorded.out), "command": command, "seconds": seconds, "interrupted": interrupted, "bytes": recorded.n_bytes,
         "exit": vars(exit), "counts": {state: counts[state] for state in _WORDS}, "problems": problems,
-        "calls": [call.to_json() for call in recorded.calls], "why_empty": recorded.why_empty or None, "processes": processes,
-        "replay": _replay(recorded) if recorded.calls else None,
+        "calls": [call.to_json() for call in recorded.calls], "why_empty": recorded.why_empty or None,
+        "remedy": recorded.remedy or None, "processes": processes, "replay": _replay(recorded) if recorded.calls else None,
     }  # fmt: skip

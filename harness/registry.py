@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import importlib.metadata
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from harness import revision
 from harness.errors import UsageError
@@ -121,6 +121,16 @@ def _tracker(name: str) -> SolverSpec:
     if path != checkout and not path.is_file():
         raise UsageError(f"--solver {name}: no file {path}")
     return SolverSpec(name, "harness.adapters.checkout:tracker", f"the tracker of {checkout}", str(path))
+
+
+def of_tracker(file: str) -> str | None:
+    """The solver that runs the tracker in this file, ``mast3r-slam:CHECKOUT``; None for one that lies in no checkout.
+
+    The file is a name in a recording, maybe another system's; nothing is looked for.
+    """
+    path: PurePath = PureWindowsPath(file) if "\\" in file else PurePosixPath(file)
+    inside = path.parts[-2:] == ("mast3r_slam", "tracker.py") and len(path.parts) > 2
+    return f"{TRACKER}{path.parent.parent}" if inside else None
 
 
 def checkout_of(path: Path) -> Path:

@@ -22,7 +22,7 @@ from typing import Any
 from harness import environment, registry
 from harness.batch import deal
 from harness.case import CaseDocument
-from harness.casefile import find_cases, read_case, read_document
+from harness.casefile import find_cases, read_document
 from harness.commandline import command_line
 from harness.compare import TOLERANCES
 from harness.dispatch import Crew, open_crew
@@ -30,6 +30,7 @@ from harness.errors import HarnessError, ResultError, UsageError, os_reason
 from harness.executors import check_address
 from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
+from harness.judging import judge_all
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
 from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
@@ -37,7 +38,6 @@ from harness.relayout import once, variants
 from harness.run import JOBS, OUTCOMES, RUN_FILE, SWEPT, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
 from harness.sweep.drive import sweep
-from harness.verdict import judge
 
 ORACLE = "reference"
 Progress = Callable[[Outcome, int, int], None]
@@ -92,7 +92,7 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
         with open_crew(request.executor, jobs, partial(_launcher, folder, started, jobs)) as crew:
             total = _run_all(request, folder, crew, todo, len(tasks), progress)
             workers = crew.workers()
-            _judge_all(folder, tasks, oracles)
+            judge_all(folder, tasks, oracles)
             if request.sweep:
                 _sweep(request, folder, crew, tasks, oracles, total, progress)
         _finish(folder, inquiry.answer() | ({"workers": workers} if workers else {}))
@@ -265,26 +265,10 @@ def _sweep(
         nonlocal total
         todo = [(task, SWEPT) for task in more if not _has(folder, SWEPT, task)]
         total = _run_all(request, folder, crew, todo, total + len(more), progress)
-        _judge_all(folder, more, oracles, SWEPT)
+        judge_all(folder, more, oracles, SWEPT)
         return [read_outcome(folder / SWEPT / f"{task.name}.json") for task in more]
 
     sweep(folder, [(task, read_outcome(folder / OUTCOMES / f"{task.name}.json")) for task in targets], run)
-
-
-def _judge_all(folder: Path, tasks: Sequence[Task], oracles: dict[str, Task], what: str = OUTCOMES) -> None:
-    """Parity, expectation and verdict for every outcome, from the files alone; so it can be done again at any time."""
-    by_case: dict[str, list[Task]] = {}
-    for task in tasks:
-        by_case.setdefault(task.document.id, []).append(task)
-    for case_id, mine in by_case.items():
-        oracle = oracles[case_id]
-        kind = YARDSTICKS if (folder / YARDSTICKS / f"{oracle.name}.json").exists() else OUTCOMES
-        yardstick = read_outcome(folder / kind / f"{oracle.name}.json")
-        case = read_case(mine[0].case_folder)
-        seen = {task.name: read_outcome(folder / what / f"{task.name}.json") for task in mine}
-        for task in mine:
-            others = [outcome for name, outcome in seen.items() if name != task.name]
-            write_outcome(folder, task.name, judge(seen[task.name], yardstick, case, others), what)
 
 
 def _finish(folder: Path, environment_now: dict[str, Any]) -> None:

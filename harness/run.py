@@ -7,6 +7,7 @@
       outcomes/<name>.json     one finished outcome, written atomically
       yardsticks/<name>.json   the oracle's outcomes, where it was not one of the solvers asked for
       sweeps/<name>.json       one layout sweep; sweeps/outcomes/<name>@<layout>.json its outcomes
+      recordings/<case>.json   how the call ended that a case was recorded from, where that was not well
       jobs/<name>/             the child's own files: job.json journal.jsonl result.json stdout stderr faulthandler
 """
 
@@ -26,6 +27,7 @@ from harness.outcome import Outcome
 RUN_FILE = "run.json"
 OUTCOMES = "outcomes"
 YARDSTICKS = "yardsticks"
+RECORDINGS = "recordings"
 JOBS = "jobs"
 SWEEPS = "sweeps"
 SWEPT = "sweeps/outcomes"

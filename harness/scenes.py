@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.case import Generator, Pose
+from harness.case import Generator
+from harness.document import Pose
 
 CHUNK = 1 << 15
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -138,6 +138,36 @@ class SO3(SO3):
     def adjT(self, a):
         return super().adjT(a).double()[:, :2]
 """,
+    # The process that forks is lost, and with it whatever only it knew.
+    "kills_its_parent": """
+import signal
+
+
+class Sim3(Sim3):
+    def inv(self):
+        if len(self.data) == 7 and self.data.dtype == torch.float32:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(1000)
+        return super().inv()
+""",
+    "prints_without_end": """
+class Sim3(Sim3):
+    def inv(self):
+        while len(self.data) == 7 and self.data.dtype == torch.float32:
+            print("x" * 100_000)
+        return super().inv()
+""",
+    "sparse": """
+class Sim3(Sim3):
+    def adj(self, a):
+        return a.to_sparse()
+
+    def adjT(self, a):
+        class Hostile(torch.Tensor):
+            def detach(self):
+                raise MemoryError("boo")
+        return super().adjT(a).as_subclass(Hostile)
+""",
     "dies_of_the_one_before": """
 class Sim3(Sim3):
     broken = False

@@ -7,10 +7,10 @@ import ast
 import fake_checkout
 import pytest
 
-from harness.adapters.checkout import _named_in
-from harness.errors import UsageError
+from harness.adapters.checkout import _config, _named_in
+from harness.errors import SolverUnavailable, UsageError
 from harness.outcome import Kind
-from harness.registry import checkout_of, resolve
+from harness.registry import checkout_of, of_tracker, resolve
 from harness.replay import Request, replay
 from harness.repro import SHIPPED
 
@@ -22,6 +22,19 @@ def outcomes(out, solvers, *cases):
     names = [str(name) for name in solvers]
     run = replay(Request(tuple(SHIPPED / case for case in cases), tuple(names), jobs=2, out=out, command="test"))
     return {(o.case, names.index(o.solver)): o for o in run.outcomes}
+
+
+def one_file(checkout):
+    """A port as small as they come: poses and solve in one file, the settings an argument, and no other file."""
+    package = checkout / "mast3r_slam"
+    tracker = (package / "tracker.py").read_text().replace("from mast3r_slam import poses", "")
+    tracker = tracker.replace("from mast3r_slam.config import config", (package / "poses.py").read_text())
+    tracker = tracker.replace(
+        'self, model, frames, device):\n        self.cfg = config["tracking"]', "self, cfg):\n        self.cfg = cfg"
+    )
+    for file in package.glob("*.py"):
+        file.unlink()
+    (package / "tracker.py").write_text(tracker)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +54,10 @@ def seen(tmp_path_factory):
         "own_bug": fake_checkout.make(
             folder / "own_bug", tracker=("from mast3r_slam import poses", "from mast3r_slam import gone")
         ),
+        "in_one_file": fake_checkout.make(folder / "in_one_file"),
+        "in_the_frame": fake_checkout.make(folder / "in_the_frame", frame=("START: lie.Sim3", "class Sim3: pass")),
     }
+    one_file(made["in_one_file"])
     edited = made["no_solve"] / "mast3r_slam" / "tracker.py"
     edited.write_text(edited.read_text().replace("self.solve(", "self._step("))
     names = [f"mast3r-slam:{path}" for path in made.values()] + [f"mast3r-slam:{made['plain'] / 'config' / 'two.yaml'}"]
@@ -68,6 +84,16 @@ def test_every_iteration_of_it_is_seen_as_the_oracle_has_it(seen, case, checkout
     assert [stage for stage, _ in outcome.stages if stage.startswith("iteration")] == [
         f"iteration {k}" for k in range(outcome.iterations)
     ]
+
+
+def test_a_port_of_one_file_without_settings_runs(seen):
+    outcome = seen[_RAY, "in_one_file"]
+    assert outcome.kind is Kind.OK and outcome.expected, (outcome.reason, outcome.exception)
+
+
+def test_poses_of_a_module_that_is_not_imported_are_said_to_be_there(seen):
+    outcome = seen[_RAY, "in_the_frame"]
+    assert outcome.kind is Kind.UNAVAILABLE and "Sim3 is of mast3r_slam.frame, which is not imported" in outcome.reason
 
 
 def test_a_tracker_that_updates_without_retr_is_seen_by_its_own_variable(seen):
@@ -113,12 +139,14 @@ def test_a_module_of_the_checkout_that_is_missing_is_its_own_fault(seen):
         ("from mast3r_slam.maths import Sim3", "mast3r_slam.maths"),
         ("from .maths import SE3, Sim3 as S", "mast3r_slam.maths"),
         ("from . import maths\nmaths.Sim3(1)", "mast3r_slam.maths"),
+        ("import lietorch\nclass Sim3(lietorch.Sim3): pass", "mast3r_slam.mine"),
+        ("class Other:\n    class Sim3: pass", None),
         ("import torch\nx = torch.zeros(3)", None),
         ("y = unknown.Sim3", None),
     ],
 )
 def test_the_class_of_poses_is_found_where_the_source_takes_it_from(source, module):
-    assert _named_in(ast.parse(source)) == module
+    assert _named_in(ast.parse(source), "mast3r_slam.mine") == module
 
 
 def test_names_that_are_no_checkout_are_wrong_use(tmp_path):
@@ -129,6 +157,26 @@ def test_names_that_are_no_checkout_are_wrong_use(tmp_path):
         resolve(f"mast3r-slam:{checkout / 'config' / 'none.yaml'}")
     assert resolve(f"mast3r-slam:{checkout}").argument == str(checkout)
     assert checkout_of(checkout / "config" / "two.yaml") == checkout
+
+
+def test_a_settings_file_of_a_checkout_that_reads_none_is_refused(tmp_path):
+    checkout = fake_checkout.make(tmp_path / "it")
+    (checkout / "mast3r_slam" / "config.py").unlink()
+    with pytest.raises(SolverUnavailable, match=r"two\.yaml: cannot be read: .* has no mast3r_slam/config\.py"):
+        _config(checkout, checkout / "config" / "two.yaml")
+    assert _config(checkout, checkout) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("file", "solver"),
+    [
+        ("/home/me/MASt3R-SLAM/mast3r_slam/tracker.py", "mast3r-slam:/home/me/MASt3R-SLAM"),
+        ("C:\\src\\port\\mast3r_slam\\tracker.py", "mast3r-slam:C:\\src\\port"),
+        ("/home/me/port/tracker.py", None), ("/opt/sim3solve/mast3r_slam.py", None), ("mast3r_slam/tracker.py", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_solver_of_a_recorded_trackers_file(file, solver):
+    assert of_tracker(file) == solver
 
 
 def test_an_edit_of_the_checkout_makes_it_another_solver(tmp_path):

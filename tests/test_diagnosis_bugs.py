@@ -124,6 +124,40 @@ def test_a_call_that_came_back_is_nothing_and_one_without_a_finite_pose_is() -> 
     assert bug.failure
 
 
+UNREADABLE = """returned, but its poses cannot be read: CUDA error: an illegal memory access was encountered
+CUDA kernel errors might be asynchronously reported at some other API call.
+cudaErrorIllegalAddress (700): a kernel read or wrote memory that is not allocated."""
+
+
+def test_a_gpu_that_died_in_the_call_is_its_cuda_error_and_no_status_that_nobody_gave() -> None:
+    own = recorded_outcome(case_with(Recorded(event="returned", exception=UNREADABLE)))
+    assert own.kind is Kind.CUDA_ERROR and own.cuda is not None and own.cuda.code == 700 and own.status is None
+    [bug] = bugs(own)
+    assert bug.diagnosis.cause == "illegal-address" and bug.failure and "NON_FINITE" not in str(bug)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("returned a str, not (T_WCf, T_CkCf)", "the solver returned a str; it must"),
+        ("returned no two poses: T_WCf has 3 numbers, a pose has 8", "the solver returned no two poses: T_WCf has 3 numbers"),
+        (
+            "returned, but its poses cannot be read: no such\nthing",
+            "the solver returned, but its poses cannot be read: no such; it",
+        ),
+    ],
+)
+def test_what_is_no_pair_of_poses_breaks_the_contract(said: str, words: str) -> None:
+    own = recorded_outcome(case_with(Recorded(event="returned", exception=said)))
+    [bug] = bugs(own)
+    assert (bug.diagnosis.cause, bug.diagnosis.confidence, bug.failure) == ("breaks-the-contract", "proven", True)
+    assert words in bug.diagnosis.facts[0].quote
+    on_gpu = dataclasses.replace(own, input=own.input | {"devices": ["cuda:0"]})
+    dead = probe(rung("inv", "crash"), rung("inv", "ok", device="cpu"))
+    [bug] = bugs(on_gpu, documents=Documents(probe=dead))
+    assert bug.diagnosis.cause == "breaks-the-contract"  # it came back, so nothing died
+
+
 def test_what_the_case_holds_is_counted() -> None:
     case = random_case("ray_dist", 1)
     values = {name: value.copy() for name, value in case.values.items()}

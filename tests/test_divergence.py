@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from harness import registry, solvers
 from harness.casefile import read_case
 from harness.compare import pose_matrix
-from harness.divergence import UPDATES, Step, _left, explain_trace, explanation
+from harness.divergence import SHORTEST, UPDATES, Step, _left, explain_trace, explanation
 from harness.newton_step import median_depth, newton_step, points
 from harness.outcome import IterationRecord, Kind, Outcome
 from harness.repro import SHIPPED
@@ -123,6 +124,20 @@ def test_where_the_first_step_starts_at_the_identity_the_later_ones_tell():
     case = read_case(SHIPPED / "synthetic-scale-change")
     assert np.abs(start_of(case) - np.eye(4)).max() < 0.05
     assert explanation(case, solved_by(case, f"{SPECIMEN}:make")).k == 1
+
+
+def test_steps_so_short_that_rounding_decides_them_are_not_asked():
+    """Two long wrong steps, then short ones as a float32 solver has them near the end: a tenth of such a step may be rounding."""
+    case = read_case(SHIPPED / "synthetic-scale-change")
+    trace = trace_by(case, next(update for name, _, update in UPDATES if name == "right-multiplied update"), steps=10)
+    lengths = [np.abs(np.subtract(a.T_CkCf, b.T_CkCf)).max() for a, b in itertools.pairwise(trace)]
+    first = 1 + next(k for k, length in enumerate(lengths) if length < SHORTEST / 2)
+    rounded = [
+        dataclasses.replace(it, T_CkCf=tuple(x + 3e-5 * (-1) ** (i + k) for i, x in enumerate(it.T_CkCf[:3])) + it.T_CkCf[3:])
+        for k, it in enumerate(trace[first:])
+    ]
+    found = explanation(case, (*trace[:first], *rounded))
+    assert found is not None and found.name == "right-multiplied update" and found.steps == 2 and found.off < 1e-3
 
 
 def test_what_no_known_mistake_makes_is_not_explained():

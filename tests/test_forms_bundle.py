@@ -54,6 +54,10 @@ def home(tmp_path_factory) -> Path:
     case = read_case(ROOT / "cases" / "degenerate-n-33")
     said = f"python {project}/main.py"
     told = {"event": "raised", "exception": f'Traceback\n  File "{project}/main.py", line 3, in f\nRuntimeError: {TOKEN}'}
+    told |= {
+        "stack": f'Current thread 0x1:\n  File "{project}/main.py", line 3 in f',
+        "tracker": f"{project}/mast3r_slam/tracker.py",
+    }
     fields = {
         "id": "crash-of-alice", "title": f"{project} on desk-7q", "tags": ("alice",), "generator": None,
         "provenance": PROVENANCE.model_copy(update={"source": said, "versions": {"tracker": WINDOWS}}),
@@ -125,6 +129,9 @@ def test_nobody_is_named_in_any_file(crash, run):
             names[0] == "README.txt" and "crash-of-user/case.json" in names and "my_solver.py" in names and "doctor.json" in names
         )
         assert b"<path>/main.py" in archive.read("outcome.json") and b"<secret>" in archive.read("outcome.json")
+        recorded = json.loads(archive.read("crash-of-user/case.json"))["recorded"]
+        assert "main.py" in recorded["stack"] and recorded["tracker"].endswith("tracker.py")  # scrubbed, not taken out
+        assert b"The recorded call of crash-of-user raised RuntimeError" in archive.read("report.html")
 
 
 def test_it_says_what_it_holds_before_it_is_sent(crash, home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ import torch
 
 from harness.probe.climb import Climb
 from harness.probe.conclusion import conclusion, findings, first_failing
-from harness.probe.rungs import CRASH, ERROR, OK, UNAVAILABLE, WRONG, Rung, ladder
+from harness.probe.lane import Lane, Seen
+from harness.probe.rungs import CRASH, ERROR, OK, UNAVAILABLE, WRONG, Result, Rung, ladder
 
 
 def short(devices, groups=("SO3", "Sim3")):
@@ -142,6 +144,60 @@ def test_a_death_that_an_earlier_rung_caused_is_not_put_on_the_later_one(tmp_pat
     assert tried_alone and all(r.result == OK for r in tried_alone)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a new interpreter for every process has no forks to lose")
+@pytest.mark.parametrize(
+    ("fault", "how"),
+    [("kills_its_parent", "dies of SIGKILL"), ("prints_without_end", "prints without end")],
+)
+def test_when_the_process_that_forks_is_lost_its_forks_results_are_not(tmp_path, monkeypatch, fault, how):
+    monkeypatch.setattr("harness.process.MAX_OUTPUT_BYTES", 2 << 20)
+    probe = climb(tmp_path, fault)
+    at = Rung("inv", "Sim3", "float32", "cpu", 7)
+    failed = [r for r in probe.results if r.failed]
+    assert {(r.rung.op, r.rung.group, r.rung.dtype, r.rung.batch) for r in failed} == {("inv", "Sim3", "float32", 7)}
+    assert first_failing(probe.results).rung == at and failed[0].result == CRASH
+    assert sum(r.result == OK for r in probe.results) > 200  # before it and after it
+    [found] = findings(probe.results)
+    assert (found.where, found.how) == ("Sim3.inv in float32 at batch 7", how)
+    if fault == "prints_without_end":
+        assert "MiB of output, and the harness ended it" in failed[0].detail and failed[0].exit is None
+        assert "killed from outside" not in str(failed)
+    assert not [file for name in ("stdout", "stderr") for file in (tmp_path / "probe").glob(f"*/{name}")]
+
+
+def test_what_comes_back_may_be_no_readable_tensor_and_ends_no_process(tmp_path):
+    probe = climb(tmp_path, "sparse")
+    adj = [r for r in of(probe, "adj") if r.rung.batch]
+    assert adj and all(r.result == WRONG and "a tensor came back that cannot be read" in r.detail for r in adj)
+    adjT = [r for r in of(probe, "adjT") if r.rung.batch]
+    assert adjT and all(r.result == ERROR and "cannot be judged: MemoryError: boo" in r.detail for r in adjT)
+    assert not [r for r in probe.results if r.result == CRASH]
+
+
+def seen(results=(), at=None, death=None):
+    return Seen(tuple(results), at, death, False, None, (), (), None, None, False)
+
+
+def test_no_call_is_blamed_for_processes_that_made_none():
+    rungs = list(short(("cpu",), ("SO3",)))[:3]
+    got = []
+    lane = Lane("lane", list(rungs), got.append)
+    asked = []
+
+    class Climber:
+        def ask(self, name, wanted):
+            asked.append(name)
+            # The second is lost between two rungs; then each dies before it has begun any.
+            return seen([Result(rungs[0], OK, 0.0)], None) if len(asked) == 2 else seen(death=("SIGKILL: killed", None))
+
+    lane.climb(Climber())
+    assert len(asked) == 4  # once more after each that made no call, and not once for each rung
+    assert [(r.rung, r.result) for r in got] == [(rungs[0], OK), (rungs[1], ERROR), (rungs[2], ERROR)]
+    assert all(r.detail.startswith("could not be tried: the process died before anything was tried: SIGKILL") for r in got[1:])
+    [found] = findings(got)
+    assert found.how.startswith("could not be tried") and found.count == 2
+
+
 def test_where_everything_dies_it_costs_two_deaths_a_call_and_identity_lives(tmp_path):
     probe = climb(tmp_path, "everything_dies")
     assert all(r.result == OK for r in probe.results if r.rung.op == "Identity")
@@ -171,24 +227,34 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path, source, said):
     assert said in probe.broken and probe.results == ()
 
 
+def without(package):
+    return pytest.mark.skipif(importlib.util.find_spec(package) is not None, reason=f"{package} is installed")
+
+
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a POSIX signal")
-def test_ctrl_c_ends_all_of_it(tmp_path):
-    """In the middle of a hang: 130, and no process of the probe is left."""
+@pytest.mark.skipif(os.name == "nt", reason="sent as a POSIX signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_ends_all_of_it(tmp_path, number):
+    """In the middle of a hang: 130, and no process and no file of the probe is left."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     file = tmp_path / "hangs.py"
     file.write_text("import time\nclass SO3:\n    Identity = classmethod(lambda *a, **k: time.sleep(1000))\n", encoding="utf-8")
     argv = [sys.executable, "-m", "harness", "probe", str(file), "--json", "--rung-timeout", "500"]
-    running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    where = os.environ | {"TMPDIR": str(temporary)}
+    running = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=where)
     deadline = time.monotonic() + 100
     while not (climbers := _climbers_below(running.pid)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert climbers
-    running.send_signal(signal.SIGINT)
+    assert list(temporary.glob("harness-probe-*"))
+    running.send_signal(number)
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130 and "interrupted" in err
     assert not psutil.wait_procs(climbers, timeout=20)[1]
+    assert not list(temporary.glob("harness-probe-*"))
 
 
 def _climbers_below(parent):
@@ -235,10 +301,14 @@ def test_the_command_prints_one_document_and_ends_with_1(tmp_path):
         (["missing.py"], "no file"),
         (["pypose", "--device", "tpu"], "must be auto, cpu, cuda or cuda:N"),
         pytest.param(["groups.py", "--device", "cuda"], "needs an NVIDIA GPU", marks=no_gpu),
+        pytest.param(["lietorch", "--device", "cpu"], "there is no module lietorch", marks=without("lietorch")),
+        pytest.param(["pypose", "--json"], "pypose is not installed", marks=without("pypose")),
+        (["empty.py"], "has no class SO3, RxSO3, SE3 or Sim3"),
     ],
 )
 def test_wrong_use_ends_with_2(words, said, tmp_path):
     (tmp_path / "groups.py").write_text("class SO3: pass\n", encoding="utf-8")
+    (tmp_path / "empty.py").write_text("x = 1\n", encoding="utf-8")
     done = harness(*words, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr.replace("\n", "")
 

@@ -42,6 +42,13 @@ def test_the_end_says_what_was_recorded_how_the_program_ended_and_how_to_replay(
     assert replay.startswith("replay: python -m harness replay ") and replay.count("-00000") == 2
 
 
+def test_a_cause_that_the_recording_speaks_for_is_named_at_once(tmp_path):
+    write_program(tmp_path, MAIN, "raise RuntimeError('CUDA error: no kernel image is available for execution on the device')")
+    done = harness(tmp_path, "--out", "out", sys.executable, "main.py")
+    assert done.returncode == 1 and "no-kernel-image (proven)" in done.stdout
+    assert f"diagnose: python -m harness diagnose {tmp_path / 'out'}" in done.stdout
+
+
 def test_without_a_failed_call_the_programs_own_end_decides(tmp_path):
     write_program(tmp_path, MAIN)
     done = harness(tmp_path, "--json", "--out", "out", "--", sys.executable, "main.py", "5")
@@ -53,31 +60,67 @@ def test_without_a_failed_call_the_programs_own_end_decides(tmp_path):
 
 
 EMPTY = {
-    "no tracker": ("print('hello')", "the tracker's module was never imported"),
-    "no call": ("import mast3r_slam.tracker", "the solver was never called"),
-    "fine": (MAIN, "such calls were not kept"),
-    "isolated": ("import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', '1'])", "never imported"),
+    "no tracker": ("print('hello')", "the tracker's module was never imported", "--tracker MODULE:CLASS", 1),
+    "no call": ("import mast3r_slam.tracker", "the solver was never called", "until it has tracked", 1),
+    "fine": (MAIN, "such calls were not kept", "", 0),
+    "isolated": ("import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', '-c', '1'])", "never imported", "", 1),
 }
 
 
 @pytest.mark.parametrize("name", EMPTY)
 def test_nothing_recorded_has_a_reason(tmp_path, name):
-    main, words = EMPTY[name]
+    main, words, remedy, code = EMPTY[name]
     write_program(tmp_path, main, tracker=None if name == "fine" else LIGHT)
     done = harness(tmp_path, "--out", "out", "--on-failure-only", "--", sys.executable, "main.py")
-    assert done.returncode == 0 and "nothing recorded:" in done.stdout and words in done.stdout, done
+    assert done.returncode == code and "nothing recorded:" in done.stdout and words in done.stdout, done
+    assert remedy in done.stdout
+
+
+def test_a_run_that_could_record_no_call_is_a_failure_and_says_why(tmp_path):
+    large = MAIN.replace("frame(i)", "frame(i, n=60_000)")
+    write_program(tmp_path, large)
+    done = harness(tmp_path, "--out", "out", "--max-bytes", str(1 << 20), "--", sys.executable, "main.py")
+    assert done.returncode == 1 and "the solver was called, but no call could be recorded" in done.stdout
+    assert "bytes, the limit is 1048576 (--max-bytes)" in done.stdout
+
+
+def test_a_disk_that_is_smaller_than_the_limit_is_said_before_the_program_starts(tmp_path):
+    write_program(tmp_path, "import sys; print('started', file=sys.stderr)")
+    done = harness(tmp_path, "--out", "out", "--max-bytes", str(1 << 62), "--", sys.executable, "main.py")
+    before, started, _ = done.stderr.partition("started")
+    assert started and "are free in" in before and f"less than the {(1 << 62) / 1e6:.0f} MB" in before
+
+
+STOPS = """
+import os, mast3r_slam.tracker
+from mast3r_slam.frames import frame
+tracker = mast3r_slam.tracker.FrameTracker()
+tracker.track(*frame(0))
+os.fsync = lambda descriptor: (_ for _ in ()).throw(OSError(5, "Input/output error"))
+tracker.track(*frame(1))
+"""
+
+
+def test_a_run_whose_recording_stopped_is_a_failure_though_all_went_well(tmp_path):
+    write_program(tmp_path, STOPS)
+    done = harness(tmp_path, "--out", "out", "--", sys.executable, "main.py")
+    assert done.returncode == 1 and "recorded 1 call (" in done.stdout and "the program: exit 0" in done.stdout
+    assert "recording has stopped, the tracker goes on" in done.stdout
 
 
 def test_a_command_that_is_no_python_says_so(tmp_path):
     argv = ["cmd", "/c", "exit 0"] if os.name == "nt" else ["true"]
     done = harness(tmp_path, "--out", "out", "--", *argv)
-    assert done.returncode == 0 and "no Python started the recorder" in done.stdout
+    assert done.returncode == 1 and "no Python started the recorder" in done.stdout
+    assert "start the program with the Python that has it: harness record -- PYTHON main.py" in done.stdout
 
 
 def test_a_tracker_without_the_methods_is_named_and_the_program_runs(tmp_path):
     write_program(tmp_path, "import mast3r_slam.tracker; print('imported')", tracker="class FrameTracker: pass")
     done = harness(tmp_path, "--out", "out", "--", sys.executable, "main.py")
-    assert "imported" in done.stdout and "not a MASt3R-SLAM tracker" in done.stdout and done.returncode == 0
+    assert "imported" in done.stdout and done.returncode == 1
+    assert "nothing recorded: UsageError: " in done.stdout and "not a MASt3R-SLAM tracker" in done.stdout
+    assert "never imported" not in done.stdout and "--tracker MODULE:CLASS" in done.stdout
     done = harness(tmp_path, "--out", "out", "--tracker", "mast3r_slam.tracker:Other", "--", sys.executable, "main.py")
     assert "mast3r_slam.tracker has no Other" in done.stdout
 

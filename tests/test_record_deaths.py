@@ -67,7 +67,9 @@ def test_a_process_that_dies_in_the_solver_leaves_the_call_that_killed_it(tmp_pa
     assert [call["state"] for call in document["calls"]] == ["returned"] * (0 if live else 2) + ["never_returned"]
     last = document["calls"][-1]
     assert read_case(last["case"]).document.recorded.event == "never_returned"
-    assert document["replay"] == f"python -m harness replay {last['case']}"
+    own = f"--solver mast3r-slam:{tmp_path} --solver torch"
+    assert document["replay"] == f"python -m harness replay {last['case']} {own}"
+    assert last["exit"]["name"] == name
     if death != "kill":  # nobody can say anything when killed with -9
         assert "in opt_pose_ray_dist_sim3" in last["stack"]
 
@@ -113,16 +115,17 @@ def test_a_hang_in_native_code_that_ctrl_c_ends(tmp_path):
 
 
 @posix
-def test_a_term_signal_reaches_the_program(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_to_the_recorder_reaches_the_program_and_the_end_is_told(tmp_path, number):
     write_program(tmp_path, MAIN, LAST.format("print('hangs', file=sys.stderr, flush=True); time.sleep(100)"))
     argv = command()
     started = subprocess.Popen(argv, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in started.stderr:
         if "hangs" in line:
             break
-    started.terminate()
+    started.send_signal(number)
     document = json.loads(started.communicate(timeout=60)[0])
-    assert document["exit"]["name"] == "SIGTERM" and document["calls"][-1]["state"] == "never_returned"
+    assert document["exit"]["name"] == number.name and document["calls"][-1]["state"] == "never_returned"
 
 
 SPAWNING = """

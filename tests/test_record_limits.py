@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
-import shutil
-import subprocess
-import sys
+import re
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-import torch
-from slam_program import environment, run_python
+from limited_tracker import Tracker, kept
 
 from harness.casefile import find_cases, read_case
-from harness.errors import CaseError, UsageError
+from harness.errors import UsageError
 from harness.record import record, store
 from harness.record.limits import Full, Kept
 from harness.record.settings import Settings
-
-
-class Tracker:
-    cfg: ClassVar[dict] = {}
-
-    def opt_pose_ray_dist_sim3(self, Xf, Xk, T_WCf, T_WCk, Qk, valid):
-        number = int(Xf[0, 0])
-        if number in self.failing:
-            raise RuntimeError(f"failed {number}")
-        return torch.zeros(1, 8), torch.zeros(1, 8)
-
-    def __init__(self, *failing: int):
-        self.failing = failing
-
-    def run(self, count: int, n: int = 10):
-        answers = []
-        for k in range(count):
-            given = [torch.full((n, 3), float(k)), torch.ones(n, 3), torch.ones(1, 8), torch.ones(1, 8), torch.ones(n, 1)]
-            try:
-                answers.append(self.opt_pose_ray_dist_sim3(*given, torch.ones(n, 1, dtype=torch.bool)))
-            except RuntimeError as error:
-                answers.append(error)
-        return answers
-
-
-def kept(out: Path) -> list[int]:
-    """The number that each kept case carries in its first point, in the order of their names."""
-    try:
-        return [int(read_case(folder).values["Xf"][0, 0]) for folder in find_cases([out])]
-    except CaseError as error:
-        assert "no case.json here" in error.reason or "no such folder" in error.reason
-        return []
 
 
 def test_every_kth(tmp_path, quick_disk):
@@ -113,6 +75,14 @@ def test_a_call_larger_than_the_cap_is_not_recorded_and_said_once(tmp_path, capl
     with record(Tracker(), tmp_path, max_bytes=1 << 20) as recording:
         recording.tracker.run(3, 60_000)
     assert kept(tmp_path) == [] and caplog.text.count("--max-bytes") == 1
+    # It is the call that is too large; nothing was written that could have reached the limit.
+    assert re.search(r"this call has 17\d{5} bytes, the limit is 1048576 \(--max-bytes\)", caplog.text)
+
+
+def test_of_calls_that_came_back_well_the_oldest_makes_room(tmp_path, quick_disk):
+    with record(Tracker(), tmp_path, max_bytes=1 << 20) as recording:
+        recording.tracker.run(6, 12_000)  # 0.35 MB a case: two fit
+    assert kept(tmp_path) == [4, 5]
 
 
 def test_kept_in_every_order():
@@ -138,42 +108,6 @@ def test_other_processes_of_the_run_count(tmp_path):
     assert Kept(tmp_path, "another", None, 100).enter(tmp_path / "another-2-1", 40) == []
 
 
-FULL = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")]
-
-
-@pytest.mark.parametrize("error", FULL, ids=str)
-@pytest.mark.parametrize("step", ["mkdir", "fsync", "rename"])
-def test_a_disk_that_refuses_stops_recording_once_and_leaves_no_half_case(tmp_path, monkeypatch, caplog, error, step):
-    tracker = Tracker()
-    with record(tracker, tmp_path):
-        tracker.run(1)
-        real = {"mkdir": Path.mkdir, "fsync": os.fsync, "rename": Path.rename}[step]
-
-        def refuse(*arguments, **named):
-            raise error
-
-        with monkeypatch.context() as patched:
-            patched.setattr(os if step == "fsync" else Path, step, refuse)
-            assert len(tracker.run(3)) == 3
-        assert real in (Path.mkdir, os.fsync, Path.rename)
-        tracker.run(2)
-    assert kept(tmp_path) == [0]
-    assert [r.getMessage() for r in caplog.records if "recording has stopped" in r.getMessage()] == [
-        f"recording has stopped, the tracker goes on: {tmp_path}: {error.strerror}"
-    ]
-    assert not list(tmp_path.glob(".*.tmp"))
-
-
-def test_when_what_a_call_did_cannot_be_written_its_case_does_not_go_on_saying_never_came_back(tmp_path, monkeypatch, caplog):
-    def refuse(*_, **__):
-        raise FULL[0]
-
-    monkeypatch.setattr(store, "update", refuse)
-    with record(Tracker(), tmp_path) as recording, caplog.at_level(logging.WARNING):
-        recording.tracker.run(2)
-    assert kept(tmp_path) == [] and "No space left" in caplog.text
-
-
 def test_ctrl_c_while_the_result_is_written_does_not_lose_it(tmp_path, monkeypatch):
     real, pressed = store.update, []
 
@@ -197,45 +131,6 @@ def test_ctrl_c_while_the_inputs_are_written_leaves_nothing(tmp_path, monkeypatc
         patched.setattr(os, "fsync", interrupt)
         recording.tracker.run(1)
     assert kept(tmp_path) == [] and not list(tmp_path.glob(".2*"))
-
-
-FILLING = """
-import sys, torch
-sys.path.insert(0, TESTS)
-from test_record_limits import Tracker
-from harness.record import record
-with record(Tracker(), OUT) as recording: print(len(recording.tracker.run(40, 12_000)))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small file system")
-def test_a_disk_that_is_really_full(tmp_path):
-    unshare = shutil.which("unshare")
-    probe = [unshare or "", "-m", "sh", "-c", f"mkdir {tmp_path}/d && mount -t tmpfs -o size=2m none {tmp_path}/d"]
-    if unshare is None or subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip("may not mount a file system here")
-    code = FILLING.replace("TESTS", repr(str(Path(__file__).parent))).replace("OUT", repr(f"{tmp_path}/d/out"))
-    (tmp_path / "fill.py").write_text(code)
-    script = (
-        f"mount -t tmpfs -o size=2m none {tmp_path}/d && {sys.executable} {tmp_path}/fill.py; echo rc $?; "
-        f"{sys.executable} -m harness case verify {tmp_path}/d/out; ls -A {tmp_path}/d/out"
-    )
-    done = subprocess.run([unshare, "-m", "sh", "-c", script], env=environment(), capture_output=True, text=True, timeout=100)
-    assert "40\nrc 0" in done.stdout, done
-    assert done.stderr.count("recording has stopped, the tracker goes on") == 1
-    assert "No space left on device" in done.stderr
-    lines = done.stdout.splitlines()
-    verified = next(line for line in lines if "are as they say" in line)
-    n, of = verified.split()[0], verified.split()[2]
-    assert n == of and int(n) >= 4
-    assert not [line for line in lines if line.endswith(".tmp")]
-
-
-def test_a_folder_that_cannot_be_written_costs_the_recording_only(tmp_path):
-    (tmp_path / "file").write_text("")
-    code = FILLING.replace("TESTS", repr(str(Path(__file__).parent))).replace("OUT", "'file/out'")
-    done = run_python("-c", code, cwd=tmp_path)
-    assert done.stdout == "40\n" and done.stderr.count("recording has stopped") == 1
 
 
 WRONG = [

@@ -183,6 +183,33 @@ def test_recording_by_the_variable_alone_sees_what_the_patch_does(installed, tmp
     assert read_document(case).recorded.event == "returned"
 
 
+ELSEWHERE = """
+import json, os, subprocess, sys
+from mast3r_slam.tracker import FrameTracker
+from mast3r_slam.frames import frame
+FrameTracker().track(*frame(0))
+print(json.loads(os.environ["HARNESS_RECORD_OPTIONS"])["run"], flush=True)
+if len(sys.argv) == 1:
+    os.chdir("elsewhere")
+    subprocess.run([sys.executable, os.path.abspath("../main.py"), "child"], check=True)
+"""
+
+
+def test_by_the_variable_alone_a_child_is_of_the_same_run_and_folder_wherever_it_starts(tmp_path):
+    write_program(tmp_path, ELSEWHERE)
+    (tmp_path / "elsewhere").mkdir()
+    path = os.pathsep.join([str(ROOT / "harness" / "record" / "startup"), environment()["PYTHONPATH"]])
+    variables = environment(HARNESS_RECORD="out", PYTHONPATH=path)
+    variables.pop("HARNESS_RECORD_OPTIONS", None)
+    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    parent, child = done.stdout.split()
+    assert parent == child
+    cases = [case.name for case in find_cases([tmp_path / "out"])]
+    assert len(cases) == 2 and all(name.startswith(f"{parent}-") for name in cases)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 # --- the hook itself --------------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from harness.adapters.iterations import Iterations
-from harness.adapters.stand_ins import stand_in_for_the_rest
+from harness.adapters.stand_ins import NEVER_REAL, stand_in_for_the_rest
 from harness.errors import SolverUnavailable
 from harness.registry import checkout_of
 from harness.solvers import Observe, Solver
@@ -48,10 +48,7 @@ def tracker(path: str) -> Solver:
             pose = pose_class(checkout)
         except ModuleNotFoundError as error:
             raise SolverUnavailable(f"{checkout} needs the module {error.name}, which is not installed") from error
-    config = getattr(importlib.import_module(f"{_PACKAGE}.config"), "config", None)
-    if not isinstance(config, dict):
-        raise SolverUnavailable(f"{checkout}: {_PACKAGE}/config.py has no dict named config")
-    own = _load(checkout, given if given != checkout else checkout / "config" / "base.yaml", required=given != checkout)
+    config, own = _config(checkout, given)
 
     def solve(problem: RayDist, options: Options, observe: Observe) -> Solution:
         case_settings = {} if given != checkout else {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
@@ -65,24 +62,41 @@ def tracker(path: str) -> Solver:
     return Solver(solve)
 
 
+def _config(checkout: Path, given: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The dict that the checkout's modules share, and what stands in its settings file. A tracker may do without either."""
+    if not (checkout / _PACKAGE / "config.py").is_file():
+        if given != checkout:
+            raise SolverUnavailable(f"{given}: cannot be read: {checkout} has no {_PACKAGE}/config.py")
+        return {}, {}
+    config = getattr(importlib.import_module(f"{_PACKAGE}.config"), "config", None)
+    if not isinstance(config, dict):
+        raise SolverUnavailable(f"{checkout}: {_PACKAGE}/config.py has no dict named config")
+    file = given if given != checkout else checkout / "config" / "base.yaml"
+    return config, _load(checkout, file, required=given != checkout)
+
+
 def pose_class(checkout: Path) -> Any:
-    """The class of poses that the checkout's sources name: ``X.Sim3`` with X an imported module, or an imported ``Sim3``."""
+    """The class of poses that the checkout's sources name: their own ``Sim3``, an imported one, or ``X.Sim3`` of an imported X."""
     for name in _NAMES_POSES:
         file = checkout / _PACKAGE / f"{name}.py"
         if not file.is_file():
             continue
-        found = _named_in(ast.parse(file.read_bytes(), str(file)))
+        found = _named_in(ast.parse(file.read_bytes(), str(file)), f"{_PACKAGE}.{name}")
         if found is not None:
+            if found in NEVER_REAL:
+                raise SolverUnavailable(f"{checkout}: Sim3 is of {found}, which is not imported: it loads the network's code")
             module = importlib.import_module(found)
             if hasattr(module, "Sim3"):
                 return module.Sim3
     raise SolverUnavailable(f"{checkout}: none of {', '.join(_NAMES_POSES)} names a class Sim3")
 
 
-def _named_in(tree: ast.Module) -> str | None:
-    """The module that a source takes its Sim3 from."""
+def _named_in(tree: ast.Module, own: str) -> str | None:
+    """The module that a source takes its Sim3 from; ``own`` is the source's."""
     modules: dict[str, str] = {}
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name == "Sim3" and node in tree.body:
+            return own
         if isinstance(node, ast.Import):
             modules |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

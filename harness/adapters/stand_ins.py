@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_NEVER_REAL = ("mast3r_slam.frame", "mast3r_slam.mast3r_utils")
+NEVER_REAL = ("mast3r_slam.frame", "mast3r_slam.mast3r_utils")
 """These load the network's code, and through it extensions whose faults are not the solve's."""
 _ALWAYS_REAL = ("torch", "lietorch", "lietorch_backends", "numpy", "pypose", "yaml", "math")
 """Missing, these are missed: the solve, or reading its settings, is made of them."""
@@ -47,7 +47,7 @@ class _Config(ModuleType):
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """First in line it answers for ``_NEVER_REAL``, last in line for whatever nobody else has."""
+    """First in line it answers for ``NEVER_REAL``, last in line for whatever nobody else has."""
 
     def __init__(self, checkout: Path, *, last: bool) -> None:
         self._last = last
@@ -59,7 +59,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             # A module of the checkout itself that is missing is its own fault and must show.
             wanted = not own and fullname.partition(".")[0] not in {*_ALWAYS_REAL, *sys.stdlib_module_names}
         else:
-            wanted = fullname in _NEVER_REAL or (fullname == "mast3r_slam.config" and not _has_yaml())
+            wanted = fullname in NEVER_REAL or (fullname == "mast3r_slam.config" and not _has_yaml())
         return importlib.machinery.ModuleSpec(fullname, self, is_package=fullname != "mast3r_slam.config") if wanted else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:

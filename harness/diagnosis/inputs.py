@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from harness.case import FLOATING, Case
+from harness.recorded import Recorded
 
 POINTS = ("Xf", "Xk", "meas_k")
 
@@ -24,7 +25,7 @@ def input_facts(case: Case) -> dict[str, Any]:
         "devices": sorted({spec.device for spec in document.tensors.values()}),
         "dtypes": sorted({spec.dtype for spec in document.tensors.values() if spec.dtype in FLOATING}),
         "mod16": {name: spec.data_ptr_mod_512 % 16 for name, spec in document.tensors.items()},
-        "recorded": {"event": document.recorded.event, "exception": document.recorded.exception},
+        "recorded": _recorded(document.recorded),
         "versions": dict(document.provenance.versions),
     }  # fmt: skip
     if document.kind == "op":
@@ -33,6 +34,11 @@ def input_facts(case: Case) -> dict[str, Any]:
         largest = None if tangent is None or not tangent.size else float(np.abs(tangent).max())
         return facts | {"batch": first.shape[0] if first.shape else 1, "max_tangent": largest}
     return facts | _points(case)
+
+
+def _recorded(recorded: Recorded) -> dict[str, Any]:
+    seen = {"exit": recorded.exit.name} if recorded.exit else {}
+    return {"event": recorded.event, "exception": recorded.exception} | seen
 
 
 def _points(case: Case) -> dict[str, Any]:

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.casefile import read_case
+from harness.case import Case
 from harness.diagnosis.bugs import Bug, diagnosed, distinct_bugs
 from harness.diagnosis.documents import Documents, read_documents
+from harness.diagnosis.engine import MAX_FACTS
 from harness.diagnosis.recorded import recorded_outcome
+from harness.diagnosis.reproduced import not_reproduced, unreproduced
+from harness.diagnosis.rule import NOT_KNOWN
 from harness.diagnosis.sweeps import Sweep
 from harness.errors import ResultError
-from harness.outcome import Outcome
-from harness.run import SWEPT, YARDSTICKS, Run, read_outcome, read_run
+from harness.outcome import Fact, Outcome
+from harness.run import RECORDINGS, SWEPT, YARDSTICKS, Run, read_outcome, read_run
 
 ORACLE = "reference"
 
@@ -50,29 +53,71 @@ def swept_faults(run: Run, documents: Documents | None = None) -> tuple[Outcome,
     return tuple(found)
 
 
+def recordings_of(run: Run) -> tuple[Outcome, ...]:
+    """How the calls ended that the run's cases were recorded from, where that was not well."""
+    found = []
+    for file in sorted((run.folder / RECORDINGS).glob("*.json")):
+        try:
+            found.append(read_outcome(file))
+        except ResultError:
+            continue  # damaged: the replays speak for themselves
+    return tuple(recording for recording in found if recording.case in run.cases)
+
+
+def unreproduced_of(run: Run) -> tuple[tuple[Outcome, str], ...]:
+    """The recordings that no solver of the run reproduces, each with its diagnosis, and a sentence that says so."""
+    recordings = unreproduced(recordings_of(run), run.outcomes)
+    if not recordings:
+        return ()
+    documents, _ = documents_of(run)
+    return tuple((it, _told(it, run)) for it in diagnosed(recordings, (), documents))
+
+
+def _told(recorded: Outcome, run: Run) -> str:
+    text = not_reproduced(recorded, run.outcomes)
+    cause = recorded.diagnosis
+    if cause is None or cause.confidence == NOT_KNOWN:
+        return text
+    return f"{text} What it left speaks for a cause: {cause.sentence} ({cause.cause}, {cause.confidence})"
+
+
+def _with_reproduction(bug: Bug, lost: Sequence[Outcome], run: Run) -> Bug:
+    mine = [it for it in lost if it.key in bug.outcomes]
+    if len(mine) < len(bug.outcomes):
+        return bug
+    facts = tuple(Fact(not_reproduced(it, run.outcomes), f"run {run.id}") for it in mine[:2])
+    facts = (*bug.diagnosis.facts[: MAX_FACTS - len(facts)], *facts)
+    return dataclasses.replace(bug, diagnosis=dataclasses.replace(bug.diagnosis, facts=facts))
+
+
 @dataclass(frozen=True)
 class Diagnosed:
     """A run in which every outcome that is wrong has its diagnosis, in the light of all its files.
 
-    ``swept`` are outcomes of its sweeps that faulted, likewise; ``bugs`` are the distinct ones of both.
+    ``swept`` are outcomes of its sweeps that faulted, ``recordings`` how the calls ended that its cases were recorded from,
+    likewise; neither are outcomes of the run. ``bugs`` are the distinct ones of all three: a replay that ends as its recording
+    shows the same bug, and where none does, the bug's facts say so.
     """
 
     run: Run
     swept: tuple[Outcome, ...]
+    recordings: tuple[Outcome, ...]
     bugs: tuple[Bug, ...]
     sweeps: tuple[Sweep, ...]
 
     def showing(self, bug: Bug) -> tuple[Outcome, ...]:
         """The outcomes that show a bug, those of the run first."""
-        return tuple(outcome for outcome in (*self.run.outcomes, *self.swept) if outcome.key in bug.outcomes)
+        return tuple(outcome for outcome in (*self.run.outcomes, *self.swept, *self.recordings) if outcome.key in bug.outcomes)
 
 
 def diagnosed_run(run: Run, documents: Documents) -> Diagnosed:
-    oracles, swept = oracles_of(run), swept_faults(run, documents)
+    oracles, swept, recordings = oracles_of(run), swept_faults(run, documents), diagnosed(recordings_of(run), (), documents)
     found = diagnosed(run.outcomes, oracles, documents, swept)
     outcomes, swept = found[: len(run.outcomes)], found[len(run.outcomes) :]
-    bugs = distinct_bugs(outcomes, oracles, documents, swept, known=True)
-    return Diagnosed(dataclasses.replace(run, outcomes=outcomes), swept, bugs, documents.sweeps)
+    lost = unreproduced(recordings, outcomes)
+    bugs = distinct_bugs((*outcomes, *recordings), oracles, documents, swept, known=True)
+    bugs = tuple(_with_reproduction(bug, lost, run) for bug in bugs)
+    return Diagnosed(dataclasses.replace(run, outcomes=outcomes), swept, recordings, bugs, documents.sweeps)
 
 
 def read_diagnosed(folder: Path) -> Diagnosed:
@@ -81,6 +126,6 @@ def read_diagnosed(folder: Path) -> Diagnosed:
     return diagnosed_run(run, documents_of(run)[0])
 
 
-def bugs_of_recordings(folders: Sequence[Path], documents: Documents) -> tuple[Bug, ...]:
-    """What recorded cases say of the runs that they come from. Raises ``CaseError``."""
-    return distinct_bugs([recorded_outcome(read_case(folder)) for folder in folders], (), documents)
+def bugs_of_recordings(cases: Sequence[Case], documents: Documents) -> tuple[Bug, ...]:
+    """What recorded cases say of the runs that they come from."""
+    return distinct_bugs([recorded_outcome(case) for case in cases], (), documents)

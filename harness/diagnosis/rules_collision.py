@@ -42,7 +42,7 @@ def host_symbol_collision(e: Evidence) -> Match | None:
     collisions = [collision for audit in audits for collision in audit.collisions]
     if not collisions and any(audit.clean_of_collisions for audit in audits):
         return None
-    seen_dying = e.fault == faultclass.ACCESS_VIOLATION and e.in_the_solve
+    seen_dying = e.fault == faultclass.ACCESS_VIOLATION and e.in_the_solve and not _without_a_trace(e)
     way = (_in_an_operation(e) or _in_a_namesake(e, collisions)) if seen_dying else _vanished(e)
     if way is None:
         return None
@@ -112,12 +112,19 @@ def _in_a_namesake(e: Evidence, collisions: list[Collision]) -> _Way | None:
 
 def _vanished(e: Evidence) -> _Way | None:
     """A recorded call that never came back, of a program with a library whose operations die on the GPU when the probe tries."""
-    if e.outcome.solver != RECORDED_SOLVER or e.outcome.kind is not Kind.INCONCLUSIVE:
+    if not _without_a_trace(e) or not (e.outcome.kind is Kind.INCONCLUSIVE or e.fault == faultclass.ACCESS_VIOLATION):
         return None
     died = tuple(rung for op in _TRACKERS_OPS for rung in _dying(e, op))
     if not died:
         return None
     return _Way(Call((died[0].op,), died[0].group, (died[0].dtype,)), died[0].op, sure=True, died=died)
+
+
+def _without_a_trace(e: Evidence) -> bool:
+    """A recorded call that never came back, of which nobody knows where it was; how its process ended may be known."""
+    recorded = e.outcome.input.get("recorded")
+    never = isinstance(recorded, dict) and recorded.get("event") == "never_returned"
+    return e.outcome.solver == RECORDED_SOLVER and never and not e.frames
 
 
 def _dying(e: Evidence, op: str) -> tuple[Rung, ...]:

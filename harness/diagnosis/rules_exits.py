@@ -16,7 +16,7 @@ from harness.outcome import Kind
 _NOTHING = "nothing is claimed that could be refuted"
 _WAITS_FOR_GPU = ("synchronize", "item", "tolist", "cpu", "sync", "wait", "numpy", "nonzero", "_solve_and_wait")
 _ABORT_LINE = re.compile(r"[Aa]ssert|terminate called|what\(\):|Check failed|\*\*\*|Aborted|fatal", re.IGNORECASE)
-_CONTRACT = re.compile(r"^the solver returned a \S+; it must return")
+_CONTRACT = re.compile(r"^the solver returned\b.*; it must return")
 _OUTPUT = re.compile(r"after it had printed \d+ MiB")
 
 
@@ -132,7 +132,7 @@ def hangs(e: Evidence) -> Match | None:
 
 def breaks_the_contract(e: Evidence) -> Match | None:
     """The solver returned something that is no solution."""
-    said = find_line(e.outcome, _CONTRACT, ("exception.message",))
+    said = find_line(e.outcome, _CONTRACT, SAID)
     if said is None:
         return None
     return Match(

@@ -21,7 +21,7 @@ from harness.case import Case, CaseDocument, is_valid_id
 from harness.casefile import DOCUMENT, TENSORS, read_case, write_case
 from harness.casepack import BESIDE, MAX_ARCHIVE_BYTES, add
 from harness.diagnosis.documents import DOCTOR
-from harness.diagnosis.ofrun import oracles_of
+from harness.diagnosis.ofrun import oracles_of, recordings_of
 from harness.doctor import Asker, Machine, examine
 from harness.errors import HarnessError, UsageError
 from harness.forms.pick import Picked, of_case, pick, sweeps_of_case
@@ -32,7 +32,7 @@ from harness.jsonfile import dumps, sync_folder, write_json
 from harness.outcome import RECORDED, Outcome
 from harness.registry import TRACKER
 from harness.report import write_report
-from harness.run import OUTCOMES, RUN_FILE, SWEEPS, YARDSTICKS, Run, read_object
+from harness.run import OUTCOMES, RECORDINGS, RUN_FILE, SWEEPS, YARDSTICKS, Run, read_object
 
 MINIMIZED = "minimize.json"
 """What ``harness minimize`` leaves beside the case it made; ``case`` is that case's folder."""
@@ -155,7 +155,8 @@ def _scrubbed_case(case: Case, scrubber: Scrubber) -> Case:
     document["title"] = scrubber.text(document["title"])[:300]
     document["tags"] = [scrubber.text(tag)[:60] for tag in document["tags"]]
     document["expect"]["because"] = scrubber.text(document["expect"]["because"])[:2000]
-    document["recorded"]["exception"] = scrubber.text(document["recorded"]["exception"])[:20_000]
+    for name, most in (("exception", 20_000), ("stack", 20_000), ("tracker", 2000)):
+        document["recorded"][name] = scrubber.text(document["recorded"][name])[:most]
     for tensor in document["tensors"].values():
         tensor["alias_group"] = tensor["alias_group"] and scrubber.text(tensor["alias_group"])[:100]
     return Case(CaseDocument.model_validate_json(dumps(document)), case.values)
@@ -218,6 +219,9 @@ def _write_run(folder: Path, picked: Picked, case_id: str, repeat: Repeat, scrub
         write_json(folder / SWEEPS / f"{number:05}.json", shown(sweep))
     for oracle in _yardstick(run):
         write_json(folder / YARDSTICKS / "oracle.json", shown(oracle.to_json()))
+    for recording in recordings_of(run):
+        (folder / RECORDINGS).mkdir()
+        write_json(folder / RECORDINGS / "recording.json", shown(recording.to_json()))
     return documents
 
 

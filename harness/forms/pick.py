@@ -1,4 +1,4 @@
-"""Which outcome of a run is meant: the one whose file is given, or the first failure of a run folder."""
+"""Which outcome of a run is meant: the one whose file is given, or the gravest failure of a run folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.diagnosis.bugs import Bug
-from harness.diagnosis.ofrun import read_diagnosed
+from harness.diagnosis.ofrun import Diagnosed, read_diagnosed
 from harness.errors import ResultError, UsageError
 from harness.outcome import Outcome
+from harness.registry import TRACKER
 from harness.run import SWEPT, Run, read_outcome
 from harness.sweep.files import read_sweeps
 
@@ -37,7 +38,7 @@ def pick(source: Path) -> Picked:
             raise UsageError(
                 f"{source}: nothing failed in this run; to send an outcome all the same give its file, outcomes/NAME.json"
             )
-        key = failures[0].outcomes[0]
+        key = _shown(found, failures[0]).key
     run = found.run
     outcome = next((it for it in run.outcomes if it.key == key), None)
     if outcome is None:
@@ -46,6 +47,15 @@ def pick(source: Path) -> Picked:
             raise UsageError(f"{source}: is not an outcome of the run in {run.folder}, nor one that faulted in its sweeps")
         run = dataclasses.replace(run, outcomes=(*run.outcomes, outcome))
     return Picked(run, outcome, found.bugs, sum(key not in bug.outcomes for bug in failures))
+
+
+def _shown(found: Diagnosed, bug: Bug) -> Outcome:
+    """The first that shows it; of a recording that no replay reproduces, a replay of the same case, best of its own tracker."""
+    first = found.showing(bug)[0]
+    if first not in found.recordings:
+        return first
+    replayed = [it for it in found.run.outcomes if it.case == first.case]
+    return next((it for it in replayed if it.solver.startswith(TRACKER)), replayed[0])
 
 
 def _run_of(outcome: Path) -> Path:

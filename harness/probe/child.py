@@ -14,7 +14,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -23,9 +23,9 @@ import torch
 
 from harness import cudaerror
 from harness.errors import SolverUnavailable
-from harness.jsonfile import dumps
-from harness.probe.lane import Lane, Seen, entry_of, read_seen
-from harness.probe.libraries import Library, Missing, open_library
+from harness.jsonfile import dumps, write_json
+from harness.probe.lane import FORK, Lane, Seen, entry_of, read_seen
+from harness.probe.libraries import Library, Missing, NothingThere, open_library
 from harness.probe.measure import judge, refusal
 from harness.probe.operands import operands
 from harness.probe.oracle import GROUPS, Array, expected
@@ -46,7 +46,7 @@ def main(folder: Path) -> int:
         try:
             library = open_library(job["target"])
         except SolverUnavailable as error:
-            journal.write({"unavailable": str(error)})
+            journal.write({"unavailable": str(error), "missing": isinstance(error, NothingThere)})
             return 0
         except BaseException as error:  # noqa: BLE001  the top of a child: what a user's file raises is the finding
             journal.write({"raised": f"{type(error).__name__}: {error}"})
@@ -89,22 +89,24 @@ def _climb_in_forks(library: Library, rungs: Sequence[Rung], limit_s: float, fol
         journal.write({"start": numbers[result.rung]})
         journal.write(entry_of(numbers[result.rung], result))
 
-    forks = _Forks(library, limit_s, folder)
+    forks = _Forks(library, limit_s, folder, numbers)
     seen = forks.ask("inquiry", ())
     if seen.environment is not None:
         journal.write({"environment": seen.environment, "groups": seen.groups, "devices": seen.devices})
-    Lane("fork", [rung for rung in rungs if rung.group in library.groups], add).climb(forks)
+    Lane(FORK, [rung for rung in rungs if rung.group in library.groups], add).climb(forks)
 
 
 class _Forks:
     """Climbs in a copy of this process."""
 
-    def __init__(self, library: Library, limit_s: float, folder: Path) -> None:
-        self._library, self._limit_s, self._folder = library, limit_s, folder
+    def __init__(self, library: Library, limit_s: float, folder: Path, numbers: Mapping[Rung, int]) -> None:
+        self._library, self._limit_s, self._folder, self._numbers = library, limit_s, folder, numbers
 
     def ask(self, name: str, rungs: Sequence[Rung]) -> Seen:
         folder = self._folder / name
         folder.mkdir()
+        # Should this process die before it can tell what the fork did, its parent reads the fork's own journal.
+        write_json(folder / JOB, [self._numbers[rung] for rung in rungs])
         sys.stdout.flush()
         sys.stderr.flush()
         start = time.monotonic()
@@ -141,7 +143,10 @@ def _try(library: Library, rung: Rung) -> tuple[Result, bool]:
         if rung.dtype in REFUSED_DTYPES and cuda is None:
             return refusal(rung, error), False
         return Result(rung, ERROR, detail=_first_line(text)), cuda is not None and cuda.sticky
-    return judge(rung, made, *_truth(rung, library.adjT_of_inverse)), False
+    try:
+        return judge(rung, made, *_truth(rung, library.adjT_of_inverse)), False
+    except Exception as error:  # noqa: BLE001  what came back may do anything when it is looked at; the process must not end of it
+        return Result(rung, ERROR, detail=_first_line(f"what came back cannot be judged: {type(error).__name__}: {error}")), False
 
 
 def _on_thread(rung: Rung, call: Callable[[], Any]) -> Any:

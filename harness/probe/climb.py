@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from harness.jsonfile import write_json
 from harness.probe.lane import Lane, Seen, read_seen
 from harness.probe.rungs import Result, Rung, ladder
 from harness.process import Launcher, open_launcher
-from harness.worker_files import JOB, JOURNAL
+from harness.worker_files import JOB, JOURNAL, STDERR, STDOUT
 
 RUNG_LIMIT_S = 20.0
 START_S = 120.0  # importing torch and a library
@@ -33,7 +33,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Probe:
-    """What a ladder came to. ``broken`` says why there are no results at all; ``missing`` that only something is not installed."""
+    """What a ladder came to. ``broken`` says why there are no results at all; ``missing`` that there is nothing to probe: not
+    installed, no groups in the file, no GPU.
+    """
 
     target: str
     environment: dict[str, Any]
@@ -63,7 +65,7 @@ class Climb:
             with _watched(self.folder, progress):
                 seen = child.ask("first", ladder(("cpu",)) if on_cpu else ())
                 if seen.environment is None:
-                    return Probe(self.target, {}, (), seen.why_not(), seen.unavailable is not None)
+                    return Probe(self.target, {}, (), seen.why_not(), seen.missing)
                 if not any(d.startswith("cuda") for d in seen.devices) and any(d.startswith("cuda") for d in self.devices):
                     return Probe(self.target, seen.environment, (), "needs an NVIDIA GPU, and torch sees none here", missing=True)
                 rungs = ladder(self.devices or seen.devices, seen.groups)
@@ -135,4 +137,8 @@ class _Child:
         argv = [sys.executable, "-P", "-m", "harness.probe.child", str(folder)]
         # The child ends its own hangs; this limit is for one whose watchdog cannot run.
         limit_s = START_S + (len(rungs) + 1) * self._climb.rung_limit_s
-        return read_seen(folder, rungs, self._launcher.run(name, folder, argv, limit_s, None))
+        seen = read_seen(folder, rungs, self._launcher.run(name, folder, argv, limit_s, None))
+        for name in (STDOUT, STDERR):  # of no use any more, and one that prints without end has written as much as it may
+            with suppress(OSError):
+                (folder / name).unlink()
+        return seen

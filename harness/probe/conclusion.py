@@ -5,19 +5,20 @@ Pure: no file, no process, no library. A cause is named only where the pattern o
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.probe.rungs import (
-    ALL_OPS,
     CRASH,
     ERROR,
-    GROUP_NAMES,
     NEAR_ZERO,
+    NOT_TRIED,
     NOTHING_CAME,
     OK,
+    PRINTS,
     REFUSED_DTYPES,
     UNAVAILABLE,
     WRONG,
@@ -25,8 +26,7 @@ from harness.probe.rungs import (
     Rung,
     is_simpler,
 )  # fmt: skip
-
-_DIMENSIONS = ("device", "group", "op", "dtype", "batch", "layout", "stream", "thread")
+from harness.probe.where import where as where
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,23 @@ def findings(results: Sequence[Result]) -> tuple[Finding, ...]:
         plainer = by_size[_call(result.rung)]
         if result.rung.dtype in REFUSED_DTYPES:
             plainer = by_size.get(_call(replace(result.rung, dtype="float32")), []) + plainer
-        same = (r for r in plainer if r.result == result.result and is_simpler(r.rung, result.rung))
+        same = (r for r in plainer if r.result == result.result and is_simpler(r.rung, result.rung) and _no_worse(result, r))
         kinds.setdefault(_kind(next(same)), []).append(result)
     found: list[Finding] = []
     for failed in kinds.values():
         cause, fix = next(((cause, fix) for name, cause, fix in _CAUSES if name(failed, results)), ("", ""))
         found.append(Finding(_how(failed), where(failed, results), failed[0], len(failed), cause, fix))
     return tuple(found)
+
+
+def _no_worse(odd: Result, plain: Result) -> bool:
+    """Whether an odd form fails as its plain one does: numbers that are a little off do not explain that none came."""
+    return _came(odd) or not _came(plain)
+
+
+def _came(result: Result) -> bool:
+    """Whether it is wrong numbers that came back, and not NaN or nothing."""
+    return (result.error is None or math.isfinite(result.error)) and NOTHING_CAME not in result.detail
 
 
 def _call(rung: Rung) -> tuple[Any, ...]:
@@ -88,62 +98,6 @@ def conclusion(target: str, results: Sequence[Result]) -> str:
     return f"{target}: {count} of {len(tried)} rungs fail on {devices}. " + " ".join(f"{finding}." for finding in found)
 
 
-# --- where -----------------------------------------------------------------------------------------------------------------------
-
-
-def where(failed: Sequence[Result], results: Sequence[Result]) -> str:
-    """In which calls: a dimension is named where some of its values that were tried do not fail."""
-    failing = {r.rung for r in failed}
-    if failed[0].result == CRASH:  # what was left out after a death counts with it
-        dead = {(rung.op, rung.group, rung.dtype, rung.device) for rung in failing}
-        failing |= {r.rung for r in results if r.not_climbed and (r.rung.op, r.rung.group, r.rung.dtype, r.rung.device) in dead}
-    near_zero, refused = all(rung.near_zero for rung in failing), all(rung.dtype in REFUSED_DTYPES for rung in failing)
-    if not refused:
-        failing = {rung for rung in failing if rung.dtype not in REFUSED_DTYPES}
-    alike = [r.rung for r in results if r.result != UNAVAILABLE and (r.rung.dtype in REFUSED_DTYPES) == refused]
-    if not near_zero:
-        failing = {rung for rung in failing if not rung.near_zero}
-    tried = failing.union(rung for rung in alike if rung.near_zero == near_zero)
-    named: dict[str, str] = {}
-    for dimension in _DIMENSIONS:
-        # Only a GPU has streams: on the devices that fail, is there another that does not?
-        peers = tried if dimension != "stream" else {r for r in tried if r.device in {f.device for f in failing}}
-        values, all_values = ({getattr(rung, dimension) for rung in rungs} for rungs in (failing, peers))
-        if values != all_values or (dimension in ("op", "group") and len(values) == 1):
-            named[dimension] = _some(values, all_values)
-    op, group = named.pop("op", ""), named.pop("group", "")
-    if near_zero and not op:
-        op = "exp, log and retr near 0"
-    if op and group and " " not in op + group:
-        words = [f"{group}.{op}"]
-    else:
-        words = [op or "every op", *([f"of {group}"] if group else [])]
-    phrases = {
-        "device": "on {}", "dtype": "in {}", "batch": "at batch {}", "layout": "with {} operands", "stream": "on a {} stream",
-        "thread": "on the {} thread",
-    }  # fmt: skip
-    words += [phrases[name].format(value) for name, value in named.items()]
-    return " ".join(words).replace("at batch every batch", "at every batch")
-
-
-def _some(values: set[Any], all_values: set[Any]) -> str:
-    missing = all_values - values
-    if len(missing) <= 2 < len(values):
-        kind = "batch" if isinstance(next(iter(values)), int) else "op" if values & set(ALL_OPS) else "one"
-        return f"every {kind} but {_list(missing)}"
-    return _list(values)
-
-
-def _list(values: Iterable[Any]) -> str:
-    texts = [str(value) for value in sorted(values, key=_in_order)]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
-
-
-def _in_order(value: Any) -> tuple[int, Any]:
-    orders = (ALL_OPS, GROUP_NAMES)
-    return next(((order.index(value), "") for order in orders if value in order), (0, value))
-
-
 # --- how -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +116,9 @@ def _kind(result: Result) -> str:
         return f"{WRONG} {rung.layout} {rung.stream} {rung.thread}"
     if result.error is None:
         return f"{WRONG} {rung.op} {re.sub(r'[0-9]+', 'N', result.detail)[:80]}"
-    return f"{WRONG} {NEAR_ZERO if rung.near_zero else rung.op}"
+    if not rung.near_zero:
+        return f"{WRONG} {rung.op}"
+    return f"{WRONG} {NEAR_ZERO} {'digits' if _came(result) else 'nothing' if NOTHING_CAME in result.detail else 'NaN'}"
 
 
 def _death(result: Result) -> str:
@@ -172,7 +128,9 @@ def _death(result: Result) -> str:
 def _how(failed: Sequence[Result]) -> str:
     first = failed[0]
     if first.result == CRASH:
-        return "hangs" if first.exit is None and first.detail.startswith("hang") else f"dies of {_death(first)}"
+        return {"hang": "hangs", PRINTS: PRINTS}.get(_death(first), f"dies of {_death(first)}")
+    if first.result == ERROR and first.detail.startswith(NOT_TRIED):
+        return first.detail[:160]
     if first.result == ERROR:
         return f"raises {first.detail[:160]}"
     errors = [r.error for r in failed if r.error is not None]
@@ -221,6 +179,11 @@ def _is_empty_launch(failed: Sequence[Result], results: Sequence[Result]) -> boo
     batches = {r.rung.batch for r in failed}
     words = ("invalid configuration", "(9)", "invalid argument")
     return 0 in batches and batches <= {0, 1} and any(word in failed[0].detail for word in words)
+
+
+def _loses_digits(failed: Sequence[Result], results: Sequence[Result]) -> bool:
+    """Near zero the result is a number, and not the right one. NaN, and what was never written, have other causes."""
+    return _all(failed, lambda rung: rung.near_zero) and all(r.error is not None and _came(r) for r in failed)
 
 
 def _only(dimension: str, value: object) -> Callable[[Sequence[Result], Sequence[Result]], bool]:
@@ -272,7 +235,7 @@ _CAUSES: tuple[tuple[Callable[[Sequence[Result], Sequence[Result]], bool], str, 
     (_only("layout", "offset"), "it needs operands aligned to more than their element", "load elements, or check the address"),
     (_only("thread", "other"), "it depends on the thread it is called on", ""),
     (
-        lambda failed, results: failed[0].result == WRONG and _all(failed, lambda rung: rung.near_zero),
+        _loses_digits,
         "closed forms such as (1 - cos x) / x^2 cancel there; its threshold for the series is too small",
         "switch to the series below about 1e-2 in float32",
     ),

@@ -15,9 +15,12 @@ from typing import Any, Protocol
 
 from harness import exitcode
 from harness.classify import read_text
-from harness.probe.rungs import CRASH, ERROR, UNAVAILABLE, Result, Rung, below_a_death
+from harness.probe.rungs import CRASH, ERROR, NOT_TRIED, PRINTS, UNAVAILABLE, Result, Rung, below_a_death
 from harness.process import Ended
-from harness.worker_files import FAULTHANDLER, JOURNAL, STDERR
+from harness.worker_files import FAULTHANDLER, JOB, JOURNAL, STDERR
+
+FORK = "fork"
+"""What the folders of a child's forks are called, before their number."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Seen:
     devices: tuple[str, ...]
     unavailable: str | None
     raised: str | None
+    missing: bool  # of what is unavailable: there is nothing of that name
 
     def why_not(self) -> str:
         """Why it gave no results."""
@@ -54,6 +58,7 @@ class Lane:
         self.stopped = False
         self._deaths: list[Rung] = []
         self._alone: Rung | None = None  # the rung that is tried once more, by itself
+        self._in_vain = 0  # processes in a row that began none
 
     def climb(self, climber: Climber) -> None:
         number = 0
@@ -72,19 +77,29 @@ class Lane:
         done = {result.rung for result in results}
         pending = [rung for rung in self._pending if rung not in done]
         alone, self._alone = self._alone, None
-        if seen.death is not None and pending:
-            # Dead before any rung was begun: the first one stands for what it died of, or this would go on for ever.
-            at = seen.at if seen.at in wanted else pending[0]
-            assert at is not None
+        begun = seen.at if seen.at in wanted else None
+        if pending and not done and begun is None:
+            pending = self._nothing_begun(pending, seen)
+            self._alone = alone
+        elif seen.death is not None and pending:
+            # Between two rungs: of what the last ones did. The next one is tried alone, and then it can be told.
+            at = begun or pending[0]
             if alone is None and done and not seen.hung:
                 self._alone = at
             else:
                 self._add(Result(at, CRASH, None, *seen.death))
                 self._deaths.append(at)
                 pending.remove(at)
-        elif not done and pending:
-            self._add(Result(pending.pop(0), ERROR, detail=seen.why_not()))
+        self._in_vain = self._in_vain + 1 if pending and not done and begun is None else 0
         self._pending = [rung for rung in pending if not self._spared(rung)] if self._deaths else pending
+
+    def _nothing_begun(self, pending: list[Rung], seen: Seen) -> list[Rung]:
+        """No call is to blame for a process that made none. It is tried once more; then what is left cannot be tried."""
+        if not self._in_vain:
+            return pending
+        for rung in pending:
+            self._add(Result(rung, ERROR, detail=f"{NOT_TRIED}{seen.why_not()}"))
+        return []
 
     def split(self, lanes: int) -> list[Lane]:
         """The same rungs in many lanes, with all forms of one call in one of them, where a death of one spares the others."""
@@ -119,11 +134,32 @@ def entry_of(number: int, result: Result) -> dict[str, Any]:
 
 
 def read_seen(folder: Path, rungs: Sequence[Rung], ended: Ended) -> Seen:
-    """What the process in ``folder`` left behind, and how it ended."""
+    """What the process in ``folder`` left behind, and how it ended; of one that died before it could tell, its forks' journals."""
+    results, at, said = _climbed(folder / JOURNAL, rungs)
+    stacks = read_text(folder / FAULTHANDLER)
+    if "done" not in said:
+        for fork in sorted(folder.glob(f"{FORK}-*"), key=lambda it: int(it.name.rpartition("-")[2])):
+            known = {result.rung for result in results}
+            more, last, _ = _climbed(fork / JOURNAL, [rungs[number] for number in _numbers(fork)])
+            results += [result for result in more if result.rung not in known]
+            if last is not None and last not in known:
+                at, stacks = last, read_text(fork / FAULTHANDLER)
+    hung = ended.timed_out or (at is not None and ended.code == 1 and "Timeout (" in stacks)
+    death = None if "done" in said or "unavailable" in said or "raised" in said else _death(ended, folder, stacks, hung)
+    if "environment" in said and ended.code == 0 and at is None:
+        death = None  # it stopped by itself, after an error that leaves the GPU unusable
+    return Seen(
+        tuple(results), at, death, hung, said.get("environment"), tuple(said.get("groups", ())), tuple(said.get("devices", ())),
+        said.get("unavailable"), said.get("raised"), bool(said.get("missing")),
+    )  # fmt: skip
+
+
+def _climbed(journal: Path, rungs: Sequence[Rung]) -> tuple[list[Result], Rung | None, dict[str, Any]]:
+    """The results in a journal, the rung that was begun and not ended, and what else was said."""
     results: list[Result] = []
     begun: int | None = None
     said: dict[str, Any] = {}
-    for entry in _journal(folder / JOURNAL):
+    for entry in _journal(journal):
         if "start" in entry:
             begun = entry["start"]
         elif "end" in entry and entry["end"] == begun and begun is not None:
@@ -132,16 +168,16 @@ def read_seen(folder: Path, rungs: Sequence[Rung], ended: Ended) -> Seen:
             begun = None
         else:
             said |= entry
-    stacks = read_text(folder / FAULTHANDLER)
-    hung = ended.timed_out or (begun is not None and ended.code == 1 and "Timeout (" in stacks)
-    at = rungs[begun] if begun is not None and begun < len(rungs) else None
-    death = None if "done" in said or "unavailable" in said or "raised" in said else _death(ended, folder, stacks, hung)
-    if "environment" in said and ended.code == 0 and at is None:
-        death = None  # it stopped by itself, after an error that leaves the GPU unusable
-    return Seen(
-        tuple(results), at, death, hung, said.get("environment"), tuple(said.get("groups", ())), tuple(said.get("devices", ())),
-        said.get("unavailable"), said.get("raised"),
-    )  # fmt: skip
+    return results, rungs[begun] if begun is not None and begun < len(rungs) else None, said
+
+
+def _numbers(fork: Path) -> list[int]:
+    """Which of its parent's rungs a fork was to climb."""
+    try:
+        numbers: list[int] = json.loads((fork / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the parent died before there was a fork
+        return []
+    return numbers
 
 
 def _journal(file: Path) -> list[dict[str, Any]]:
@@ -161,6 +197,8 @@ def _death(ended: Ended, folder: Path, stacks: str, hung: bool) -> tuple[str, di
     where = _innermost(stacks)
     if hung:
         return f"hang{where}", None
+    if ended.output_bytes is not None:
+        return f"{PRINTS}: {ended.output_bytes >> 20} MiB of output, and the harness ended it{where}", None
     if ended.code is None:
         return ended.lost or "nobody could tell how the process ended", None
     exit = exitcode.decode(ended.code)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from harness.adapters.which_lietorch import which_lietorch
+from harness.adapters.which_lietorch import MISSING, which_lietorch
 from harness.errors import SolverUnavailable
 from harness.probe.rungs import GROUP_NAMES
 from harness.solvers import import_file
@@ -25,6 +25,10 @@ Operands = Mapping[str, torch.Tensor]
 
 class Missing(Exception):
     """The library has no such operation or group."""
+
+
+class NothingThere(SolverUnavailable):
+    """It is not that a library does not work: there is none."""
 
 
 class Library(Protocol):
@@ -48,7 +52,7 @@ class LietorchLike:
         self._about = about
         self.groups = tuple(self._classes)
         if not self.groups:
-            raise SolverUnavailable(f"{getattr(module, '__file__', module)} has no class SO3, RxSO3, SE3 or Sim3")
+            raise NothingThere(f"{getattr(module, '__file__', module)} has no class SO3, RxSO3, SE3 or Sim3")
 
     def call(self, op: str, group: str, x: Operands, batch: int, dtype: torch.dtype, device: str) -> Any:
         cls = self._classes[group]
@@ -86,7 +90,9 @@ class Pypose:
         try:
             self._pypose: Any = importlib.import_module("pypose")
         except ImportError as error:
-            raise SolverUnavailable(f"pypose cannot be imported: {error}; install it: pip install pypose") from error
+            if isinstance(error, ModuleNotFoundError) and error.name == "pypose":
+                raise NothingThere("pypose is not installed: pip install pypose") from error
+            raise SolverUnavailable(f"pypose cannot be imported: {error}") from error
 
     def call(self, op: str, group: str, x: Operands, batch: int, dtype: torch.dtype, device: str) -> Any:
         pp = self._pypose
@@ -132,6 +138,8 @@ def open_library(target: str) -> Library:
 
 def _lietorch() -> tuple[Any, dict[str, str]]:
     found = which_lietorch()
+    if found.kind == MISSING:
+        raise NothingThere(found.reason)
     if not found.usable:
         raise SolverUnavailable(found.reason)
     try:

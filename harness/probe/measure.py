@@ -24,7 +24,10 @@ def judge(rung: Rung, made: Any, rounded: Mapping[str, Array], want: Array) -> R
         return Result(rung, WRONG, detail=f"an undefined tensor came back{_instead(rung)}")
     if not isinstance(made, torch.Tensor):
         return Result(rung, WRONG, detail=f"a {type(made).__name__} came back where a tensor should")
-    got = made.detach().cpu().double().numpy()
+    try:
+        got = made.detach().cpu().double().numpy()
+    except (RuntimeError, TypeError) as strange:  # sparse, quantised, on no device: numbers, but not as a tensor of them
+        return Result(rung, WRONG, detail=f"a tensor came back that cannot be read: {(str(strange).splitlines() or [''])[0][:200]}")
     group = GROUPS[rung.group]
     shape = (rung.batch, group.data) if rung.name in _ELEMENTS else want.shape
     if rung.name == "matrix" and got.shape == (rung.batch, 3, 3) and not group.translates:

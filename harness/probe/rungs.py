@@ -88,6 +88,8 @@ class Result:
 
 
 NOT_CLIMBED = "not climbed: "
+NOT_TRIED = "could not be tried: "
+PRINTS = "prints without end"
 
 
 def ladder(devices: Sequence[str], groups: Sequence[str] = GROUP_NAMES) -> tuple[Rung, ...]:

@@ -9,6 +9,7 @@ or none: ``harness record --out recorded -- python main.py``. docs/recording.md 
 from __future__ import annotations
 
 import atexit
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,14 @@ def record(
     ``harness record``. ``stop()`` of what is returned, or leaving it as a ``with`` block, ends it. Raises ``UsageError`` when
     ``tracker`` has no such method or an option makes no sense; nothing that happens afterwards is raised into the tracker.
     """
+    from harness.record.limits import short_of_space
     from harness.record.methods import attach  # numpy and pydantic are not imported by a program that never tracks
     from harness.record.recorder import Recorder
 
-    recorder = Recorder(Settings(Path(out), every, last, on_failure_only, max_bytes, live))
+    settings = Settings(Path(out), every, last, on_failure_only, max_bytes, live)
+    recorder = Recorder(settings)
     recording = attach(tracker, recorder)
+    if short := short_of_space(settings.out, settings.max_bytes):
+        logging.getLogger("harness.record").warning("%s", short)
     atexit.register(recorder.close)
     return recording

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import math
+import os
 import platform
 import sys
 import traceback
@@ -66,6 +67,13 @@ def _unreadable(error: RuntimeError) -> str:
             "of what the call launched, or of another thread's work."
         )
     return text[:_EXCEPTION_LIMIT]
+
+
+def tracker_file(tracker: Any, method: str) -> str:
+    """The file of the function that was called, without the recorder round it; empty where it is no Python."""
+    function = getattr(tracker, method, None)
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+    return _printable(os.path.abspath(code.co_filename)) if code is not None else ""  # noqa: PTH100  Path takes links away
 
 
 def provenance(tracker: Any, method: str, devices: Iterable[Any]) -> Provenance:

@@ -7,7 +7,6 @@ processes too. Until the tracker is imported nothing is imported here but the st
 from __future__ import annotations
 
 import atexit
-import faulthandler
 import os
 import sys
 from types import ModuleType
@@ -50,18 +49,9 @@ def _attach(module: ModuleType, settings: Settings, journal: Journal) -> None:
         recording = attach(getattr(module, name), recorder)
         journal.write("tracker", tracker=settings.tracker, methods=list(recording.methods))
         atexit.register(recorder.close)
-        _keep_stacks(settings)
     except Exception as error:  # noqa: BLE001  this runs inside the program's own import, which must not fail for it
         journal.write("problem", reason=f"nothing is recorded: {type(error).__name__}: {error}")
         _say(f"nothing is recorded: {type(error).__name__}: {error}")
-
-
-def _keep_stacks(settings: Settings) -> None:
-    """Let a fatal signal leave its Python stack beside the cases, unless the program sees to that itself."""
-    if faulthandler.is_enabled():
-        return
-    stacks = open(settings.stacks(os.getpid()), "w", encoding="utf-8")  # noqa: SIM115  open for as long as the process lives
-    faulthandler.enable(stacks, all_threads=True)
 
 
 def _say(text: str) -> None:

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 _LOOK_AROUND_S = 2.0
+_NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of that name
 
 
 class Full(Exception):
-    """A call does not fit under the limit of bytes, and nothing of this process can make room for it."""
+    """A call does not fit, under the limit of bytes or onto the disk, and nothing of this process can make room for it."""
+
+
+class DiskFull(Full):
+    """It is the disk that has no room: what was to be recorded was not."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether a disk refused for want of room, which may come back, and not for good."""
+    return error.errno in _NO_SPACE
+
+
+def short_of_space(out: Path, max_bytes: int) -> str:
+    """What to tell somebody who is about to record more than the disk has room for; empty where it has."""
+    for folder in (out, *out.parents):
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:  # not there yet
+            continue
+        if free >= max_bytes:
+            return ""
+        return (
+            f"only {free / 1e6:.0f} MB are free in {out}, less than the {max_bytes / 1e6:.0f} MB that may be recorded "
+            "(--max-bytes): the oldest calls that came back well will make room sooner"
+        )
+    return ""
 
 
 class Kept:
@@ -32,20 +61,49 @@ class Kept:
         self._others = 0
         self._looked = -_LOOK_AROUND_S
 
-    def enter(self, folder: Path, n_bytes: int) -> list[Path]:
-        """A call is about to be recorded. Returns what must be removed first. Raises ``Full``."""
+    def enter(self, folder: Path, n_bytes: int, on_disk: int | None = None) -> list[Path]:
+        """A call is about to be recorded; ``on_disk`` bytes are free. Returns what must be removed first. Raises ``Full``."""
         with self._lock:
             self._look_around()
-            ended = sum(self._bytes[case] for case in (*self._well, *self._failed))
             total = sum(self._bytes.values()) + self._others + n_bytes
-            if total - ended > self._max_bytes:
-                raise Full(f"the run's cases have reached {self._max_bytes} bytes (--max-bytes)")
-            gone = []
-            while total > self._max_bytes:
-                gone.append(self._well.popleft() if self._well else self._failed.pop())
-                total -= self._bytes.pop(gone[-1])
+            if n_bytes > self._max_bytes:
+                raise Full(f"this call has {n_bytes} bytes, the limit is {self._max_bytes} (--max-bytes)")
+            gone = self._give_up(
+                total - self._max_bytes, Full(f"the run's cases have reached {self._max_bytes} bytes (--max-bytes)")
+            )
+            if on_disk is not None:
+                short = n_bytes - on_disk - sum(self._bytes[case] for case in gone)
+                gone += self._give_up(short, DiskFull(f"the disk has {on_disk} bytes left, this call has {n_bytes}"), without=gone)
+            self._let_go(gone)
             self._bytes[folder] = n_bytes
             return gone
+
+    def give_way(self, n_bytes: int) -> list[Path]:
+        """The disk is full, whatever it said before. Returns what must be removed to have that many bytes. Raises ``Full``."""
+        with self._lock:
+            gone = self._give_up(
+                n_bytes, DiskFull(f"the disk is full, and the calls that could be given up have less than {n_bytes} bytes")
+            )
+            self._let_go(gone)
+            return gone
+
+    def _give_up(self, n_bytes: int, why_not: Full, without: Sequence[Path] = ()) -> list[Path]:
+        """Ended calls of that many bytes together, those that are given up first."""
+        gone: list[Path] = []
+        for case in (*self._well, *reversed(self._failed)):
+            if n_bytes <= 0:
+                break
+            if case not in without:
+                gone.append(case)
+                n_bytes -= self._bytes[case]
+        if n_bytes > 0:
+            raise why_not
+        return gone
+
+    def _let_go(self, cases: Sequence[Path]) -> None:
+        for case in cases:
+            del self._bytes[case]
+            (self._well if case in self._well else self._failed).remove(case)
 
     def leave(self, folder: Path, *, well: bool) -> list[Path]:
         """The call has come back, well or not. Returns what must be removed, itself perhaps."""

@@ -17,18 +17,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 
 from harness import cudaerror
 from harness.case import CaseDocument, Expectation, Provenance, Recorded, TensorSpec
+from harness.casefile import TENSORS
 from harness.record import store
-from harness.record.describe import exception_text, provenance, recorded_result
+from harness.record.describe import exception_text, provenance, recorded_result, tracker_file
 from harness.record.inputs import Inputs, NotRecordable, not_recordable, read_inputs
 from harness.record.journal import Journal
-from harness.record.limits import Full, Kept
+from harness.record.limits import DiskFull, Full, Kept, is_disk_full
 from harness.record.settings import Settings
+from harness.record.stacks import keep_stacks
 from harness.record.staging import Staging
 from harness.record.window import place_of, specs
 
@@ -38,6 +40,7 @@ _NO_HASH = "0" * 64
 _DOCUMENT_BYTES = 8192  # of room on the disk for case.json
 _MOST_COSTS = 100_000
 _SPARES = 2
+_Made = TypeVar("_Made")
 _EXPECT = Expectation(
     outcomes=("OK", "SOLVER_STATUS"),
     because="Recorded, so nobody said what must happen: a solver that is right gives the oracle's pose or says why there is none.",
@@ -67,6 +70,7 @@ class Recorder:
 
     def _start(self) -> None:
         self._pid = os.getpid()
+        keep_stacks(self.settings)
         self._journal = Journal(self.settings)
         self._kept = Kept(self.settings.out, self.settings.run, self.settings.keep_returned, self.settings.max_bytes)
         self._own = threading.local()
@@ -120,10 +124,15 @@ class Recorder:
         folder = self.settings.out / f"{self.settings.run}-{self._pid}-{next(_numbers):06d}"
         title = f"call {number} of {method} in process {self._pid}, {threading.current_thread().name}"
         source = provenance(tracker, method, {tensor.device for tensor in inputs.tensors.values()})
-        document = _document(folder.name, inputs, layout, ("recorded", *layout_tags, *mask_tags), title, source)
-        self._part_with(self._kept.enter(folder, len(image) + _DOCUMENT_BYTES))
+        tags = ("recorded", *layout_tags, *mask_tags)
+        recorded = Recorded(event="never_returned", tracker=tracker_file(tracker, method))
+        document = _document(folder.name, inputs, layout, tags, title, source, recorded)
+        n_bytes = len(image) + _DOCUMENT_BYTES
+        self._part_with(self._kept.enter(folder, n_bytes, self._on_disk()))
         try:
-            document = store.write(folder, document, image, sync=not self.settings.live, spare=self._spare())
+            document = self._with_room(
+                n_bytes, lambda: store.write(folder, document, image, sync=not self.settings.live, spare=self._spare())
+            )
         except BaseException:
             self._kept.forget(folder)
             raise
@@ -161,14 +170,39 @@ class Recorder:
             self._part_with(self._kept.leave(call.folder, well=True))
             return
         try:
+            recorded = recorded.model_copy(update={"tracker": call.document.recorded.tracker})
             document = call.document.model_copy(update={"recorded": recorded})
-            store.update(call.folder, document, sync=not self.settings.live)
-        except OSError:
+            self._with_room(_DOCUMENT_BYTES, lambda: store.update(call.folder, document, sync=not self.settings.live))
+        except (OSError, Full):
             # It would go on saying "never came back", which is not true.
             self._kept.forget(call.folder)
             store.remove(call.folder)
             raise
         self._part_with(self._kept.leave(call.folder, well=well))
+
+    # --- room on the disk ---------------------------------------------------------------------------------------------------------
+
+    def _on_disk(self) -> int | None:
+        """Bytes that the next case may take, with those of the spare that it is written over; None when the disk does not say."""
+        try:
+            spare = (self._spares[-1] / TENSORS).stat().st_size if self._spares else 0
+            return shutil.disk_usage(self.settings.out).free + spare
+        except (OSError, IndexError):  # not there yet; another thread took the spare
+            return None
+
+    def _with_room(self, n_bytes: int, write: Callable[[], _Made]) -> _Made:
+        """Write; where the disk turns out to be full, once more in the place of calls that are given up. The call that is going
+        on may be the one that does not come back, so it is worth more than any that did."""
+        try:
+            return write()
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+        while (spare := self._spare()) is not None:
+            n_bytes -= store.discard(spare)
+        for case in self._kept.give_way(n_bytes):
+            store.remove(case)
+        return write()
 
     # --- cases that are not kept --------------------------------------------------------------------------------------------------
 
@@ -207,34 +241,39 @@ class Recorder:
         except NotRecordable as error:
             self._say(f"a call was not recorded: {error}")
         except Full as error:
-            self._say(f"no further calls are recorded until there is room: {error}")
+            self._say(f"no further calls are recorded until there is room: {error}", refused=isinstance(error, DiskFull))
         except OSError as error:
-            self._stopped = True
-            self._say(f"recording has stopped, the tracker goes on: {self.settings.out}: {error.strerror or error}")
+            reason = f"{self.settings.out}: {error.strerror or error}"
+            if is_disk_full(error):
+                self._say(f"no further calls are recorded until there is room: {reason}", refused=True)
+            else:
+                self._stopped = True
+                self._say(f"recording has stopped, the tracker goes on: {reason}", refused=True)
         except Exception as error:  # noqa: BLE001  the tracker must not fail because it is looked at
             where = traceback.extract_tb(error.__traceback__)[-1]
             self._say(
                 f"a call was not recorded: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
             )
 
-    def _say(self, reason: str, *, gpu_dead: bool = False) -> None:
+    def _say(self, reason: str, *, gpu_dead: bool = False, refused: bool = False) -> None:
         """Log a reason once. The numbers in it may differ."""
         plain = "".join(c for c in reason if not c.isdigit())
         if plain in self._said or len(self._said) > 100:
             return
         self._said.add(plain)
-        self._journal.write("problem", reason=reason, stopped=self._stopped, gpu_dead=gpu_dead)
+        self._journal.write("problem", reason=reason, gpu_dead=gpu_dead, refused=refused)
         _log.warning("%s", reason)
 
 
 def _document(
-    name: str, inputs: Inputs, layout: Mapping[str, TensorSpec], tags: tuple[str, ...], title: str, source: Provenance
-) -> CaseDocument:
+    name: str, inputs: Inputs, layout: Mapping[str, TensorSpec], tags: tuple[str, ...], title: str, source: Provenance,
+    recorded: Recorded,
+) -> CaseDocument:  # fmt: skip
     kind: Any = inputs.kind  # one of the words that the document allows
     try:
         return CaseDocument(
             id=name, kind=kind, title=title[:300], options=inputs.options, tensors=dict(layout), expect=_EXPECT, tags=tags,
-            provenance=source, recorded=Recorded(event="never_returned"), tensors_sha256=_NO_HASH,
+            provenance=source, recorded=recorded, tensors_sha256=_NO_HASH,
         )  # fmt: skip
     except pydantic.ValidationError as error:
         raise not_recordable("", error) from None

@@ -82,6 +82,16 @@ def remove(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def discard(aside: Path) -> int:
+    """Remove what ``set_aside`` returned. Returns the bytes that its tensors took."""
+    try:
+        n_bytes = (aside / TENSORS).stat().st_size
+    except OSError:
+        n_bytes = 0
+    shutil.rmtree(aside, ignore_errors=True)
+    return n_bytes
+
+
 def _hidden(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
 

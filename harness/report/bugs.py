@@ -19,8 +19,8 @@ _SOLVERS, _BADGES, _LONG = 4, 3, 80
 
 @dataclass(frozen=True)
 class BugRow:
-    """``members`` are the positions of the run's outcomes that show it, none where only a sweep does; ``badges`` are (CSS class,
-    words) of how they ended; ``first`` leads to the first of them, or to the sweep."""
+    """``members`` are the positions of the run's outcomes that show it, none where only a sweep or a recording does; ``badges`` are
+    (CSS class, words) of how they ended; ``first`` leads to the first of them, or to the sweep, or the case that was recorded."""
 
     number: int
     anchor: str

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.diagnosis.ofrun import unreproduced_of
 from harness.diagnosis.sweeps import Sweep
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
 from harness.report.words import how_words, judgement
 from harness.run import Run
+
+_RECORDINGS = 3
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool 
     pending = len(pending_tasks(run))
     swept = [sweep for sweep in sweeps if sweep.answered]
     elsewhere = sum(bool(sweep.elsewhere) for sweep in swept)
-    doubtful = doubtful or bool(unjudged or pending) or not (judged and run.finished)
+    lost = [told for _, told in unreproduced_of(run)]
+    doubtful = doubtful or bool(unjudged or pending or lost) or not (judged and run.finished)
     state = "bad" if failures or missed or elsewhere else "unsure" if doubtful else "good"
-    asides = (*filter(None, [aside]), *_asides(run, unjudged, pending))
+    asides = (*filter(None, [aside]), *_recordings(lost), *_asides(run, unjudged, pending))
     return Headline(state, _text(run.outcomes, len(judged), failures, elsewhere, len(swept)), asides, _not_run(run))
 
 
@@ -86,6 +90,11 @@ def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(unjudged.items()))
         asides.append(f"Neither as expected nor a failure: {kinds}.")
     return tuple(asides)
+
+
+def _recordings(told: list[str]) -> tuple[str, ...]:
+    more = len(told) - _RECORDINGS
+    return (*told[:_RECORDINGS], *([f"The same holds for {count(more, 'more recorded call')}."] if more > 0 else []))
 
 
 def _not_run(run: Run) -> tuple[NotRun, ...]:

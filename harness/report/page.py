@@ -107,6 +107,7 @@ def build_page(run: Run, *, pictures: bool = True, left_out: tuple[str, ...] = (
     hrefs = {i: "#" + anchor for i, anchor in enumerate(outcome_anchors)}
     shown_at = {outcome.key: hrefs[i] for i, outcome in enumerate(run.outcomes)}
     shown_at |= {outcome.key: sweeps.href(outcome) for outcome in found.swept} if sweeps is not None else {}
+    shown_at |= {recording.key: case_hrefs[recording.case] for recording in found.recordings}
     entries = [(run.outcomes[i], parity, hrefs[i]) for i, parity in enumerate(parities) if parity]
     labels = solver_labels(outcome.solver for outcome in run.outcomes)
     bugs = bug_rows(found, shown_at, labels)
