@@ -47,8 +47,10 @@ def how(tool: str, memory: str = POOL, layout: str = RECORDED) -> str:
     return tool + ("" if memory == POOL else f"+{memory}") + ("" if layout == RECORDED else f"@{layout}")
 
 
-STAGES = ("spawned", "imported", "loaded", "context", "solving", "solved", "written")
-"""What a child journals, in order; ``iteration k`` lies between solving and solved."""
+SPAWNED, BUILDING, IMPORTED = "spawned", "building", "imported"
+STAGES = (SPAWNED, IMPORTED, "loaded", "context", "solving", "solved", "written")
+"""What a child journals, in order. Where it compiles something ``building`` lies between spawned and imported, and ``iteration k``
+between solving and solved. With ``imported`` the solver is loaded: the time limit begins."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,11 @@ class Outcome:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.case, self.solver, self.how)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the solver was loaded: what went wrong before that has nothing to do with the case."""
+        return any(stage == IMPORTED for stage, _ in self.stages)
 
     @property
     def how(self) -> str:

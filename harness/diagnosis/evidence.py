@@ -22,7 +22,7 @@ RECORDED_SOLVER = "recorded"
 MAX_QUOTE = 300
 _LIE_FRAMES = re.compile(r"(^|/)lietorch(/|_|$)|(^|/)(group_ops|groups)\.py$")
 _LIE_SOLVERS = re.compile(r"^(lietorch|mast3r-slam)\b")
-_BEFORE_THE_SOLVE = ("none", "spawned")
+_BEFORE_THE_SOLVE = ("none", "spawned", "building")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from harness.errors import UsageError
 from harness.fuzz.mutate import mutant
 from harness.fuzz.oracle import complaint
 from harness.isolation import Limits, Task
+from harness.loading import failed
 from harness.memory.evidence import with_memory
 from harness.outcome import POOL, RECORDED, Kind, Outcome
 from harness.process import PRELOAD, PRELOAD_TORCH, Launcher
@@ -141,6 +142,8 @@ def _run(plan: Plan, tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
     for task, outcome in run_batch(tasks, plan.limits, folder, _launcher(plan)):
         if outcome.kind is Kind.UNAVAILABLE:
             raise UsageError(f"{task.solver.name} cannot be fuzzed here: {outcome.reason}")
+        if why := failed(outcome):
+            raise UsageError(why)
         if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
             raise _Ended
         found[task.name] = with_memory(outcome, folder / task.name)

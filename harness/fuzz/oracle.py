@@ -14,6 +14,7 @@ from harness.case import Case
 from harness.compare import exceeded, parity, pose_error
 from harness.diagnosis import signature
 from harness.outcome import Kind, Outcome
+from harness.verdict import describe
 
 BITWISE = ("native", "cuda")
 """Solvers that read values and not layouts: the same values give the same bits wherever they lie."""
@@ -32,7 +33,7 @@ def complaint(case: Case, outcome: Outcome, twin: Outcome | None, oracle: Outcom
     """(signature, sentence) of what is wrong with an outcome, or None. ``twin``: the same solver, the same values in C order."""
     for each in (outcome, twin):
         if each is not None and each.kind in _FATAL:
-            return signature(each), f"{each.kind.value}: {each.reason or (each.exit and each.exit.name) or 'see its outcome'}"
+            return signature(each), describe(each)
     if outcome.kind is Kind.RAISED:
         assert outcome.exception is not None
         theirs = oracle.exception.type if oracle.exception else None
