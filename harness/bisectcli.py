@@ -13,7 +13,7 @@ import typer
 from harness import console, registry
 from harness.bisect import document as documents
 from harness.bisect.document import Bisected
-from harness.bisect.drive import Request, bisect
+from harness.bisect.drive import Request, bisect, keeping
 from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
 from harness.errors import UsageError
@@ -72,7 +72,8 @@ def command(
     try:
         with _telling(json) as tell:
             folder, found = bisect(request, tell)
-        found, run, page = _side_by_side(request, folder, found, json)
+        with keeping(folder):
+            found, run, page = _side_by_side(request, folder, found, json)
     except (KeyboardInterrupt, Interrupted):
         # git takes codes from 128 on for the end of everything; this is only the end of this try.
         console.err.print("interrupted: what was run is kept; the same command takes it up again")
