@@ -17,7 +17,7 @@ from harness.bisect.drive import Request, bisect, keeping
 from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
 from harness.errors import UsageError
-from harness.isolation import TOOLS, Limits
+from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES
 from harness.replay import Interrupted, default_command, replay
@@ -66,6 +66,7 @@ def command(
         raise UsageError(f"--memory {memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
     if when is not None and signature is not None:
         raise UsageError("--when and --signature: look for a number or for a failure")
+    check_device(device)
     target = parse_when(when) if when is not None else Target("failure", signature)
     limits, rules = Limits(timeout, device=device), Rules(repeats, confidence)
     request = Request(case, good, bad, solver, tool, memory, target, limits, rules, out, default_command(), not fresh)

@@ -14,6 +14,7 @@ from harness import loading, minidump
 from harness.case import CaseDocument
 from harness.classify import classify
 from harness.commandline import command_line
+from harness.errors import UsageError
 from harness.jsonfile import write_json
 from harness.outcome import POOL, RECORDED, Kind, Outcome, how
 from harness.process import Clock, Ended, Launcher, worker_argv
@@ -88,6 +89,12 @@ class Task:
             if value != default:
                 words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
         return command_line(words)
+
+
+def check_device(device: str) -> None:
+    """Of the command line. Raises ``UsageError``."""
+    if device not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:[0-9]{1,4}", device):
+        raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
 
 
 def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:

@@ -53,6 +53,10 @@ STAGES = (SPAWNED, IMPORTED, "loaded", "context", "solving", "solved", "written"
 between solving and solved. With ``imported`` the solver is loaded: the time limit begins."""
 
 
+NO_POSE = "but its pose is not finite"
+"""How the note ends that a solver's status promised one."""
+
+
 @dataclass(frozen=True)
 class Exit:
     """How the operating system says a process ended. ``code`` as the OS gave it; ``name`` its decoded name."""
@@ -179,6 +183,11 @@ class Outcome:
     def loaded(self) -> bool:
         """Whether the solver was loaded: what went wrong before that has nothing to do with the case."""
         return any(stage == IMPORTED for stage, _ in self.stages)
+
+    @property
+    def broke_its_promise(self) -> bool:
+        """Whether the solver gave a status that promises a pose, and none that is finite."""
+        return any(note.endswith(NO_POSE) for note in self.notes)
 
     @property
     def how(self) -> str:

@@ -44,7 +44,9 @@ FLAKY = Edit(
 )
 """Fails in about half of the runs, by a file that counts them: at random, but in each test the same."""
 SLOWER = Edit(
-    "native.py", SOLVE, "    for _ in range(40):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE
+    "native.py",
+    SOLVE,
+    "    for _ in range(40):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE,
 )
 LONGER = Edit("native.py", SOLVE, "    struct.options.rel_error *= 1e-3\n    struct.options.delta_norm *= 1e-3\n" + SOLVE)
 HANGS = Edit(
