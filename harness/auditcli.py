@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,37 +10,37 @@ import typer
 from harness import console
 from harness.audit.architectures import parse_gpu
 from harness.audit.isolated import audit_files
-from harness.errors import UsageError
-from harness.jsonfile import dumps
+from harness.jsonout import Json, Out, give, ready
+from harness.patterns import expanded
 
 EXAMPLES = (
-    "Examples: harness audit build/temp*/src/lietorch_cpu.o build/temp*/src/lietorch_gpu.o | harness audit lietorch_backends.so "
-    "--gpu sm_120 | harness audit *.obj --json"
+    'Examples: harness audit "build/temp*/**/*.o" | harness audit lietorch_backends.so --gpu sm_120 | '
+    'harness audit "build/temp*/**/*.obj" --out audit.json'
 )
-_SHOWN = 20
+_FILES = "ELF or COFF objects, archives of them, .so, .pyd or .dll files; or patterns of names in quotes, ** for folders below."
+_SHOWN, _SHOWN_KERNELS = 20, 5
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _GPU = "Compute capability to judge the device code for, such as sm_120 or 12.0."
 _TORCH = "The torch that will load the files: its package or lib folder. Default: the one installed here. It is not imported."
 
 
 def command(
-    files: Annotated[list[Path], typer.Argument(help="ELF or COFF objects, archives of them, .so, .pyd or .dll files.")],
+    files: Annotated[list[Path], typer.Argument(help=_FILES)],
     gpu: Annotated[str | None, typer.Option(help=_GPU)] = None,
     torch: Annotated[Path | None, typer.Option(help=_TORCH)] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that reading may take.")] = 600.0,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    out: Out = None,
+    json: Json = False,
 ) -> None:
     """Find, without running anything: CPU functions and kernels that a linker may take for one, GPUs without code, symbols that
     torch does not have, and kernels that take a long. Exit code 1 when a check fails."""
-    for file in files:
-        if not file.exists():
-            raise UsageError(f"{file}: no such file")
+    files = expanded(files)
+    ready(out)
     wanted = None if gpu is None else parse_gpu(gpu)
     show = None if json else lambda file: console.err.print(f"[dim]reading {console.escape(file)}[/]")
     document = audit_files(files, gpu=wanted, torch=torch, timeout_s=timeout, **({} if show is None else {"started": show}))
-    if json:
-        sys.stdout.write(dumps(document) + "\n")
-    else:
+    give(document, json=json, out=out)
+    if not json:
         _print(document)
     raise typer.Exit(1 if any(verdict["state"] == "fail" for verdict in document["verdicts"]) else 0)
 
@@ -81,7 +80,13 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _kernels(image: dict[str, Any]) -> str:
-    return str(image["reason"]) if image["kernels"] is None else str(image["kernels"])
+    """How many, and the names of the first without their parameters; or why they are not known."""
+    names = image["kernel_names"]
+    if names is None:
+        return str(image["reason"])
+    short = [name.partition("(")[0] if name[:1] != "(" else name for name in names[:_SHOWN_KERNELS]]
+    more = f", and {len(names) - len(short)} more" if len(names) > len(short) else ""
+    return f"{len(names)}: {', '.join(short)}{more}" if names else "0"
 
 
 def _rows(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -8,7 +8,6 @@ process. Under a tool a batch is believed when all of it is clean; one that is n
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from harness.process import Ended, Launcher
 from harness.sanitizer import watch
 from harness.sanitizer.state import CLEAN, FINDINGS
 from harness.worker_files import BATCH, JOB, JOURNAL, RESULT
+from sim3solve import held
 
 _GOOD = (Kind.OK, Kind.SOLVER_STATUS, Kind.UNAVAILABLE)
 
@@ -96,8 +96,7 @@ def _run(
     batch: list[Task], limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None, turn: loading.Turn
 ) -> _Seen:
     shared = folder / f"batch-{batch[0].name}"
-    shutil.rmtree(shared, ignore_errors=True)
-    shared.mkdir(parents=True)
+    held.new_folder(shared)
     for task in batch:
         write_job(task, limits, folder / task.name)
     write_json(shared / JOB, {BATCH: [str((folder / task.name).resolve()) for task in batch]})

@@ -24,6 +24,7 @@ from harness.replay import Interrupted, default_command, replay
 from harness.replay import Request as ReplayRequest
 from harness.revision import MODULES, NoSuchSolver
 from harness.run import Run
+from harness.sanitizer import launches
 
 EXAMPLES = (
     "Examples: harness bisect my-crash --good v1.0 --bad HEAD | harness bisect my-crash --good v1.0 --bad HEAD --tool ubsan | "
@@ -46,6 +47,7 @@ def command(
     solver: Annotated[str, typer.Option(help=f"One of {', '.join(MODULES)}.")] = "native",
     tool: Annotated[str, typer.Option(help=f"Tool to run under: {', '.join(TOOLS)}.")] = "none",
     memory: Annotated[str | None, typer.Option(help=f"Where tensors lie: {', '.join(MEMORY_MODES)}.")] = None,
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     when: Annotated[str | None, typer.Option(help=_WHEN)] = None,
     signature: Annotated[str | None, typer.Option(help=_SIGNATURE)] = None,
     repeats: Annotated[int, typer.Option(min=5, max=10_000, help=_REPEATS)] = Rules.repeats,
@@ -68,7 +70,8 @@ def command(
         raise UsageError("--when and --signature: look for a number or for a failure")
     check_device(device)
     target = parse_when(when) if when is not None else Target("failure", signature)
-    limits, rules = Limits(timeout, device=device), Rules(repeats, confidence)
+    limits = Limits(timeout, device=device, kernels=launches.chosen(kernels, (tool,)))
+    rules = Rules(repeats, confidence)
     request = Request(case, good, bad, solver, tool, memory, target, limits, rules, out, default_command(), not fresh)
     try:
         with _telling(json) as tell:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.casefile import DOCUMENT, TENSORS, read_document
 from harness.errors import HarnessError
+from sim3solve import held
 from sim3solve.build import cache_folder
 
 ORIGIN = secrets.token_hex(8)
@@ -137,7 +138,7 @@ def _keep(place: Path, bundle: Bundle, files: Mapping[str, bytes]) -> None:
         for name, _ in bundle.files:
             (temporary / name).write_bytes(files[name])
         try:
-            temporary.rename(place)
+            held.retried(lambda: temporary.rename(place))
         except OSError:
             if not place.is_dir():  # else another process was first
                 raise

@@ -21,7 +21,8 @@ import pydantic
 
 from harness import jsonfile, layout, scenes, tensorfile
 from harness.case import CARRIERS, Case, CaseDocument
-from harness.errors import CaseError
+from harness.errors import CaseError, os_reason
+from sim3solve import held
 from sim3solve.problem import ProblemError
 
 DOCUMENT = "case.json"
@@ -119,7 +120,7 @@ def staging(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         yield temporary
         _swap(temporary, folder)
     except (OSError, ValueError) as error:
-        raise CaseError(folder, "write", getattr(error, "strerror", None) or str(error)) from error
+        raise CaseError(folder, "write", os_reason(error) if isinstance(error, OSError) else str(error)) from error
     except CaseError as error:
         raise CaseError(error.file.replace(str(temporary), str(folder)), error.field, error.reason) from None
     finally:
@@ -146,7 +147,7 @@ def open_regular(file: Path, limit: int) -> Iterator[tuple[BinaryIO, int]]:
         with handle:
             yield handle, state.st_size
     except (OSError, ValueError) as error:
-        raise CaseError(file, "file", getattr(error, "strerror", None) or str(error)) from None
+        raise CaseError(file, "file", os_reason(error) if isinstance(error, OSError) else str(error)) from None
 
 
 def _check_regular(file: Path, state: os.stat_result, limit: int) -> None:
@@ -219,13 +220,13 @@ def _swap(temporary: Path, folder: Path) -> None:
     finished = temporary.stat()
     try:
         if folder.exists():
-            folder.rename(aside)
-        temporary.rename(folder)
+            held.retried(lambda: folder.rename(aside))
+        held.retried(lambda: temporary.rename(folder))
         jsonfile.sync_folder(folder.parent)
     except BaseException:
         if folder.exists() and os.path.samestat(folder.stat(), finished):
-            folder.rename(temporary)
+            held.retried(lambda: folder.rename(temporary))
         if aside.exists():
-            aside.rename(folder)
+            held.retried(lambda: aside.rename(folder))
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -32,6 +32,7 @@ from harness.casefile import (
     staging,
 )
 from harness.errors import CaseError
+from sim3solve import held
 
 MAX_ARCHIVE_BYTES = (1 << 31) - 1
 """Above this a zip needs its 64-bit records, which are refused: a case that large is a folder."""
@@ -71,7 +72,7 @@ def pack_case(folder: Path, archive: Path) -> Path:
             os.fsync(file.fileno())
         if temporary.stat().st_size > MAX_ARCHIVE_BYTES:
             raise CaseError(archive, "archive", f"would have more than {MAX_ARCHIVE_BYTES} bytes")
-        temporary.replace(archive)
+        held.replace(temporary, archive)
         with suppress(OSError):  # the archive is whole and in place; at stake is only the rename's surviving a power cut
             jsonfile.sync_folder(archive.parent)
     except zipfile.LargeZipFile:

@@ -61,6 +61,8 @@ def _decide(ended: Ended, exit: Exit | None, seen: Evidence, limit_s: float) -> 
     finished = seen.result is not None
     if ended.timed_out:
         notes = ("its result was already written; the process did not end",) if finished else ()
+        if ended.lost is not None:
+            notes = (*notes, ended.lost)
         return {"kind": Kind.TIMEOUT, "limit_s": limit_s, "notes": notes}
     if ended.output_bytes is not None:
         return {"kind": Kind.INCONCLUSIVE, "reason": f"ended by the harness after it had printed {ended.output_bytes >> 20} MiB"}
@@ -72,13 +74,17 @@ def _decide(ended: Ended, exit: Exit | None, seen: Evidence, limit_s: float) -> 
     if seen.result is not None:
         fields = _from_result(seen.result)
         if exit.code != 0:
-            fields["notes"] = (*fields.get("notes", ()), f"the process ended with code {exit.code} after writing its result")
+            fields["notes"] = (*fields.get("notes", ()), f"{_ended(exit)} after writing its result")
         return fields
     cuda = cudaerror.find(seen.stderr) if exit.code != 0 else None
     if cuda is not None:
         return {"kind": Kind.CUDA_ERROR, "cuda": cuda}
-    reason = seen.result_problem or f"the process ended with code {exit.code} at stage {seen.stage!r} without a result"
+    reason = seen.result_problem or f"{_ended(exit)} at stage {seen.stage!r} without a result"
     return {"kind": Kind.INCONCLUSIVE, "reason": reason}
+
+
+def _ended(exit: Exit) -> str:
+    return f"the process ended with code {exit.name.removeprefix('exit ')}"  # signed, as the program gave it
 
 
 def _from_result(result: dict[str, Any]) -> dict[str, Any]:

@@ -30,9 +30,12 @@ from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
+from harness.output import OutputError, checked
 from harness.replay import Interrupted, Request, default_command, replay
 from harness.repro import repro, show_specimens
 from harness.run import Run
+from harness.runfolder import resolved
+from harness.sanitizer import launches
 from harness.specimens import Found
 from harness.sweep.files import has_fault, read_sweeps
 
@@ -114,6 +117,7 @@ def replay_command(
     memory: Annotated[list[str] | None, typer.Option(help=_MEMORY)] = None,
     layouts: Annotated[bool, typer.Option("--layouts", help=_SWEEP)] = False,
     layout: Annotated[list[str] | None, typer.Option(help=_LAYOUT)] = None,
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     memory_limit: Annotated[int | None, typer.Option(min=1 << 20, help="Bytes of private memory a child may take.")] = None,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
     batch: Annotated[int, typer.Option(min=0, help=_BATCH)] = 0,
@@ -131,7 +135,7 @@ def replay_command(
     check_device(device)
     if signature is not None and not bisect_exit:
         _wrong_use(f"--signature is for {exitcode.OPTION}")
-    limits = Limits(timeout, memory_limit, device, fresh_interpreter)
+    limits = Limits(timeout, memory_limit, device, fresh_interpreter, launches.chosen(kernels, tool or ()))
     solvers = tuple(solver or registry.BUILTIN)
     request = Request(
         tuple(cases), solvers, tuple(tool or ("none",)), limits, jobs, out, default_command(), not fresh,
@@ -148,7 +152,7 @@ def replay_command(
 
 @app.command("report", epilog="Example: harness report reports/latest")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
     pictures: Annotated[bool, typer.Option(help="Draw each case: residuals, points, convergence.")] = True,
     json: Json = False,
 ) -> None:
@@ -196,7 +200,12 @@ def main() -> None:
 def _main() -> None:
     """Errors a user can mend end in one line and exit code 2."""
     try:
-        app()
+        with checked():
+            app()
+    except OutputError as error:
+        if not error.reader_gone:
+            console.err.print(f"[red]error:[/] {console.escape(str(error))}")
+        sys.exit(EXIT_WRONG_USE)
     except Interrupted as interrupted:
         console.err.print(str(interrupted))
         sys.exit(EXIT_INTERRUPTED)

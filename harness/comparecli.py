@@ -17,6 +17,7 @@ from harness.errors import UsageError
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, Run, read_run
 from harness.rundiff import CHANGED, FIXED, NEW, NOT_COMPARABLE, SAME, Comparison, diff
+from harness.runfolder import resolved
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 COMPARE_EXAMPLES = (
@@ -27,8 +28,8 @@ _ALL = "List what is the same and what is not comparable, too."
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="The folder of one run.")],
-    b: Annotated[Path, typer.Argument(help="The folder of another.")],
+    a: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
+    b: Annotated[Path, typer.Argument(help="The folder of another.", callback=resolved)],
     every: Annotated[bool, typer.Option("--all", help=_ALL)] = False,
     json: Json = False,
 ) -> None:

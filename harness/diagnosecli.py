@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,52 +13,71 @@ import typer
 
 from harness import console
 from harness.casefile import find_cases
+from harness.diagnosis.blocking import VARIABLE, read_blocking
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
 from harness.diagnosis.ofrun import bugs_of, bugs_of_recordings, documents_of
 from harness.jsonfile import dumps
+from harness.outcome import Kind, Outcome
 from harness.run import RUN_FILE, read_run
+from harness.runfolder import resolved
 
 EXAMPLES = (
     "Examples: harness diagnose reports/latest | harness diagnose reports/latest --audit audit.json --probe probe.json | "
     "harness diagnose recorded/crash-0001 --json"
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-Probe = Annotated[Path | None, typer.Option(help="What harness probe --json printed.")]
-Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --json printed. Repeatable.")]
-Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --json printed.")]
+Probe = Annotated[Path | None, typer.Option(help="What harness probe --out wrote, or --json printed.")]
+Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --out wrote, or --json printed. Repeatable.")]
+Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --out wrote, or --json printed.")]
+Blocking = Annotated[
+    Path | None, typer.Option(help=f"What harness replay --json printed of the same with {VARIABLE}=1 in its environment.")
+]
+_FOLDER = "The folder of one run, a recorded case, or a folder of recorded cases."
 _SHOWN_PLACES = 3
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run, a recorded case, or a folder of recorded cases.")],
+    folder: Annotated[Path, typer.Argument(help=_FOLDER, callback=resolved)],
     probe: Probe = None,
     audit: Audit = None,
     doctor: Doctor = None,
+    blocking: Blocking = None,
     json: Json = False,
 ) -> None:
     """Name the cause of every distinct bug: how sure that is, the facts it rests on, what would refute it, and the fix.
 
-    A run's own audit.json, probe.json, doctor.json and layout sweeps are read as well. Exit code 1 when there is a failure.
+    A run's own audit.json, audits/*.json, probe.json, doctor.json, blocking.json and layout sweeps are read as well. Exit code 1
+    when there is a failure.
     """
     if (folder / RUN_FILE).exists():
         run = read_run(folder)
         own, problems = documents_of(run)
-        bugs = bugs_of(run, _with(own, probe, audit, doctor))
-        name = run.id
+        bugs = bugs_of(run, _with(own, probe, audit, doctor, blocking))
+        name, planted, outcomes = run.id, own.planted, run.outcomes
     else:
         cases = list(find_cases([folder]))  # raises where there is none
-        bugs, problems, name = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor)), (), str(folder)
+        bugs, problems = bugs_of_recordings(cases, _with(Documents(), probe, audit, doctor, blocking)), ()
+        name, planted, outcomes = str(folder), False, ()
+    untried = _not_tried(outcomes)
     if json:
-        sys.stdout.write(dumps({"run": name, "bugs": [bug.to_json() for bug in bugs], "unreadable": list(problems)}) + "\n")
+        rows = [{"solver": solver, "reason": reason, "outcomes": n} for (solver, reason), n in untried.items()]
+        found = {"bugs": [bug.to_json() for bug in bugs], "not_tried": rows, "unreadable": list(problems)}
+        document = {"run": name, "planted": planted, **found}
+        sys.stdout.write(dumps(document) + "\n")
     else:
         for problem in problems:
             console.err.print(f"[yellow]left out:[/] {_shown(problem)}")
+        if planted:
+            console.out.print("[bold]Specimens, planted on purpose: each bug below was put there to be found and named.[/]\n")
         _print(bugs)
+        _conclude(bugs, len(outcomes), untried)
     raise typer.Exit(1 if any(bug.failure for bug in bugs) else 0)
 
 
-def _with(own: Documents, probe: Path | None, audit: list[Path] | None, doctor: Path | None) -> Documents:
+def _with(
+    own: Documents, probe: Path | None, audit: list[Path] | None, doctor: Path | None, blocking: Path | None
+) -> Documents:  # fmt: skip
     """What was given on the command line takes the place of what the run's folder holds."""
     given: dict[str, Any] = {}
     if probe is not None:
@@ -65,6 +86,8 @@ def _with(own: Documents, probe: Path | None, audit: list[Path] | None, doctor: 
         given["audits"] = tuple(read_audit(file) for file in audit)
     if doctor is not None:
         given["doctor"] = read_doctor(doctor)
+    if blocking is not None:
+        given["blocking"] = read_blocking(blocking)
     return dataclasses.replace(own, **given)
 
 
@@ -82,8 +105,28 @@ def _print(bugs: tuple[Bug, ...]) -> None:
         out.print(f"   refuted by  {_shown(d.refute)}")
         out.print(f"   test        {_shown(d.test)}")
         out.print(f"   fix         {_shown(d.fix)}\n")
-    failures = sum(bug.failure for bug in bugs)
-    out.print(f"{_count(len(bugs), 'distinct bug')}, {_count(failures, 'failure')} among them" if bugs else "nothing is wrong here")
+
+
+def _conclude(bugs: tuple[Bug, ...], outcomes: int, untried: Counter[tuple[str, str]]) -> None:
+    """The count. What could not be tried is said with it: nothing wrong in nothing is no good news."""
+    if bugs:
+        failures = sum(bug.failure for bug in bugs)
+        console.out.print(f"{_count(len(bugs), 'distinct bug')}, {_count(failures, 'failure')} among them")
+    elif not untried:
+        console.out.print("nothing is wrong here")
+    elif untried.total() < outcomes:
+        console.out.print("nothing is wrong in what was tried")
+    else:
+        console.out.print("[yellow]nothing was tried, so nothing is known[/]")
+    if untried:
+        console.out.print(f"[yellow]{untried.total()} of {_count(outcomes, 'outcome')} could not be tried:[/]")
+    for (solver, reason), n in untried.items():
+        console.out.print(f"   {_shown(solver)} ({n}): {_shown(reason)}")
+
+
+def _not_tried(outcomes: Sequence[Outcome]) -> Counter[tuple[str, str]]:
+    """By solver and reason."""
+    return Counter((it.solver, it.reason or "no reason is given") for it in outcomes if it.kind is Kind.UNAVAILABLE)
 
 
 def _places(bug: Bug) -> str:

@@ -13,10 +13,9 @@ from harness.dask_executor import DaskExecutor, WorkersLost
 from harness.executors import open_executor
 from harness.isolation import Limits, Task
 from harness.outcome import Kind, Outcome
-from harness.process import Launcher
+from harness.process import INTERRUPTED, Launcher
 from harness.remote import Ran, parcel, run_tasks
 
-INTERRUPTED = "the run was interrupted"
 Keep = Callable[[Task, Outcome, Path], Outcome]
 """What is done with an outcome and its job folder when both are here; in a thread."""
 Tell = Callable[[Outcome | BaseException], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,30 +14,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness import console
 from harness.doctor import Asker, Check, Machine, examine
+from harness.jsonout import Json, Out, give, ready
 
-EXAMPLES = "Examples: harness doctor | harness doctor --json > doctor.json | harness doctor --timeout 120 (a slow disk or scanner)"
+EXAMPLES = "Examples: harness doctor | harness doctor --out doctor.json | harness doctor --timeout 120 (a slow disk or scanner)"
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 _INTERRUPTED = 130
 
 
 def command(
     timeout: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds each inquiry may take.")] = 30.0,
-    out: Annotated[Path, typer.Option(help="Folder that runs are written into: is there room?")] = Path("reports"),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    reports: Annotated[Path, typer.Option(help="Folder that runs are written into: is there room?")] = Path("reports"),
+    out: Out = None,
+    json: Json = False,
 ) -> None:
     """Examine this machine: driver, GPUs, torch, toolkit, lietorch and other extensions, sanitizers, compiler, and each solver on a
     tiny problem. Every line is ok, warn, fail or skip, with what to do. Exit code 1 when one is fail."""
+    ready(out)
     asker = Asker(timeout)
     try:
         with _progress(json) as show:
-            checks = examine(Machine(reports=out), asker, show)
+            checks = examine(Machine(reports=reports), asker, show)
     except KeyboardInterrupt:
         console.err.print("interrupted")
         raise typer.Exit(_INTERRUPTED) from None
-    if json:
-        # ASCII, whatever encoding this stdout has.
-        sys.stdout.write(json_text.dumps({"checks": [check.to_json() for check in checks]}, indent=1) + "\n")
-    else:
+    give({"checks": [check.to_json() for check in checks]}, json=json, out=out)
+    if not json:
         _show(checks)
     raise typer.Exit(1 if any(check.state == "fail" for check in checks) else 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from harness.process import child_environment, cores
 PACKAGES = (
     "sim3solve", "torch", "numpy", "scipy", "pydantic", "pandas", "matplotlib", "cuda-core", "cuda-bindings", "lietorch", "pypose",
 )  # fmt: skip
+
+VARIABLES = ("CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES")
+"""Those that change what a solver does on a GPU, or on which; of no other is anything written down."""
 
 
 class Inquiry:
@@ -59,6 +63,7 @@ def basics() -> dict[str, Any]:
         "os": platform.platform(), "python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu(),
         "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total, "packages": packages, "git": _git(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -45,6 +46,21 @@ class SpecimenError(FileFieldError):
 
 class SolverUnavailable(HarnessError):
     """A solver cannot run on this machine; the message says why and what would help."""
+
+
+MAX_PATH = 260
+"""Windows' limit for a whole path, unless long paths are switched on."""
+
+
+def os_reason(error: OSError, *, windows: bool = os.name == "nt") -> str:
+    """What the system said; and on Windows, which calls a path that is too long one that is not there, its length."""
+    said = error.strerror or str(error)
+    longest = max(
+        (len(str(Path(str(name)).absolute())) for name in (error.filename, error.filename2) if name is not None), default=0
+    )
+    if not windows or longest < MAX_PATH - 12:  # of a folder Windows wants 12 less, for a file in it
+        return said
+    return f"{said} (the path has {longest} characters; Windows stops at {MAX_PATH} unless long paths are on: docs/windows.md)"
 
 
 def _printable(text: str, limit: int = 2000) -> str:

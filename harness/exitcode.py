@@ -7,7 +7,9 @@ import os
 from harness.outcome import Exit
 
 NTSTATUS: dict[int, tuple[str, str]] = {
+    0x80000002: ("STATUS_DATATYPE_MISALIGNMENT", "a misaligned access"),
     0x80000003: ("STATUS_BREAKPOINT", "a breakpoint was hit and no debugger was attached"),
+    0x80000004: ("STATUS_SINGLE_STEP", "the processor's trap flag was set and no debugger was attached"),
     0xC0000005: ("STATUS_ACCESS_VIOLATION", "the process read or wrote memory it must not touch"),
     0xC0000006: ("STATUS_IN_PAGE_ERROR", "a page could not be read from disk"),
     0xC0000017: ("STATUS_NO_MEMORY", "out of memory"),
@@ -22,6 +24,13 @@ NTSTATUS: dict[int, tuple[str, str]] = {
     0xC0000374: ("STATUS_HEAP_CORRUPTION", "the heap was overwritten"),
     0xC0000409: ("STATUS_STACK_BUFFER_OVERRUN", "fast fail: abort(), a failed security check or an uncaught C++ exception"),
     0xC0000420: ("STATUS_ASSERTION_FAILURE", "an assertion failed"),
+    # Microsoft's linker puts these names under no header: the code of a DLL that is loaded when it is first called (/DELAYLOAD).
+    0xC06D007E: ("DELAYLOAD_MOD_NOT_FOUND", "a DLL that is loaded at its first call is missing, or one that it needs"),
+    0xC06D007F: (
+        "DELAYLOAD_ENTRYPOINT_NOT_FOUND",
+        "a DLL that is loaded at its first call is of another version: it lacks a function",
+    ),
+    0xE0434352: ("CLR_EXCEPTION", "an uncaught exception of .NET"),
     0xE06D7363: ("CPP_EH_EXCEPTION", "an uncaught C++ exception"),
 }
 
@@ -69,10 +78,12 @@ def _windows(code: int) -> Exit:
     if code in NTSTATUS:
         name, meaning = NTSTATUS[code]
         return Exit(code, name, meaning, crashed=True)
-    if code >= 0xC0000000:
+    if code >> 28 == 0xC:  # an error of the system; 0xD and above are free for programs, and 0xFFFFFFFF is a plain -1
         return Exit(code, f"NTSTATUS 0x{code:08X}", "an error status without a name here", crashed=True)
     if code == 3:
         return Exit(code, ABORT_OR_3, "ended itself with code 3, which is abort() in the C runtime", crashed=False)
+    if code >= 1 << 31:
+        return Exit(code, f"exit {code - (1 << 32)}", f"ended itself with code {code - (1 << 32)} (0x{code:08X})", crashed=False)
     return _plain(code)
 
 

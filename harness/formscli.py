@@ -15,6 +15,7 @@ from harness.forms.pick import diagnosed_bugs
 from harness.forms.readme import needs, taken_out_words
 from harness.jsonfile import dumps, write_bytes
 from harness.run import read_run
+from harness.runfolder import resolved
 
 BUNDLE_EXAMPLES = (
     "Examples: harness bundle reports/latest -o crash.zip | harness bundle reports/latest/outcomes/NAME.json -o crash.zip --case "
@@ -38,7 +39,7 @@ _SOLVER_FILE = "Send the solver's FILE.py too. It is scrubbed like everything el
 
 
 def export_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of one run.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of one run.", callback=resolved)],
     junit: Annotated[Path | None, typer.Option(help=_JUNIT)] = None,
     sarif: Annotated[Path | None, typer.Option(help=_SARIF)] = None,
     markdown: Annotated[Path | None, typer.Option(help=_MARKDOWN)] = None,
@@ -74,7 +75,7 @@ def _put(file: Path, data: bytes) -> None:
 
 
 def bundle_command(
-    source: Annotated[Path, typer.Argument(help=_SOURCE)],
+    source: Annotated[Path, typer.Argument(help=_SOURCE, callback=resolved)],
     out: Annotated[Path, typer.Option("--out", "-o", help="The zip to write. It must not exist.")] = Path("crash.zip"),
     case: Annotated[Path | None, typer.Option(help=_CASE)] = None,
     solver_file: Annotated[bool, typer.Option("--solver-file", help=_SOLVER_FILE)] = False,
@@ -119,7 +120,7 @@ def view_command(
     """
     from harness.forms.view import view
 
-    entities = view(read_case(case), read_run(run).outcomes if run is not None else (), save)
+    entities = view(read_case(case), read_run(resolved(run)).outcomes if run is not None else (), save)
     console.err.print(
         f"{len(entities)} entities" + (f" in {console.escape(str(save))}" if save is not None else " sent to the viewer")
     )

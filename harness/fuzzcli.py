@@ -18,6 +18,7 @@ from harness.fuzz.campaign import Campaign, as_they_are, fuzz
 from harness.fuzz.folder import State
 from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
+from harness.sanitizer import launches
 
 EXAMPLES = (
     "Examples: harness fuzz cases --solver native | harness fuzz cases --solver native --tool ubsan --executions 20000 | "
@@ -34,6 +35,7 @@ def command(
     solver: Annotated[str, typer.Option(help="Solver name or FILE.py:FACTORY.")] = "native",
     tool: Annotated[str, typer.Option(help=f"Tool to run it under: {', '.join(TOOLS)}.")] = "none",
     memory: Annotated[str, typer.Option(help="Where tensors lie: pool, exact or poison; default: what suits the tool.")] = "",
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     executions: Annotated[int, typer.Option(min=1, help="Runs of the solver in all.")] = 2000,
     time: Annotated[str, typer.Option("--for", help="Stop after this long, as in 30s, 10m or 8h; the same command goes on.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other mutants.")] = 0,
@@ -55,7 +57,7 @@ def command(
     if memory not in ("", "pool", "exact", "poison"):
         raise UsageError(f"--memory {memory}: unknown (there are: pool, exact, poison)")
     check_device(device)
-    limits = Limits(timeout_s=timeout, device=device)
+    limits = Limits(timeout_s=timeout, device=device, kernels=launches.chosen(kernels, (tool,)))
     campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, same_bits, limits)
     if as_it_is:
         raise typer.Exit(_look(campaign, executor, json))

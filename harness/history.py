@@ -26,6 +26,7 @@ from harness.errors import HarnessError, ResultError
 from harness.jsonfile import write_bytes
 from harness.outcome import Kind, Outcome
 from harness.run import RUN_FILE, Run, read_run
+from sim3solve import held
 
 FILE = "history.parquet"
 VERSION = "1"
@@ -164,7 +165,7 @@ def _write(reports: Path, found: Sequence[Entry]) -> None:
 
 def _set_aside(reports: Path) -> Path:
     place = reports / f"history.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.parquet"
-    os.replace(reports / FILE, place)
+    held.replace(reports / FILE, place)
     return place
 
 

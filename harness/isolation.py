@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from harness.outcome import POOL, RECORDED, Kind, Outcome, how
 from harness.process import Clock, Ended, Launcher, worker_argv
 from harness.registry import SolverSpec
 from harness.sanitizer import watch
-from harness.sanitizer.tools import HOST_TOOLS, NONE, TOOLS
+from harness.sanitizer.tools import CUDA_TOOLS, HOST_TOOLS, NONE, TOOLS
 from harness.sanitizer.watch import default_memory
 from harness.worker_files import JOB, JOURNAL, STDERR, STDOUT
+from sim3solve import held
 
 __all__ = ["TOOLS", "Limits", "Task", "default_memory", "run_isolated"]
 KEPT_OUTPUT_BYTES = 1 << 20
@@ -33,13 +33,15 @@ YARDSTICK_TIMEOUT_S = 300.0
 class Limits:
     """What a child may take. ``device`` is ``auto``, ``cpu`` or ``cuda[:i]``.
 
-    ``timeout_s`` begins when its solver is loaded, which may take ``load_limit_s``: a first use compiles.
+    ``timeout_s`` begins when its solver is loaded, which may take ``load_limit_s``: a first use compiles. ``kernels`` is a regular
+    expression for those that a CUDA tool is to watch; None for what suits the solver.
     """
 
     timeout_s: float = 60.0
     memory_limit_bytes: int | None = None
     device: str = "auto"
     fresh_interpreter: bool = False
+    kernels: str | None = None
     load_limit_s: float = loading.LOAD_LIMIT_S
 
     def of_yardstick(self) -> Limits:
@@ -85,6 +87,7 @@ class Task:
             ("--device", limits.device, "auto"),
             ("--timeout", limits.timeout_s, Limits.timeout_s),
             ("--memory-limit", limits.memory_limit_bytes, None),
+            ("--kernels", limits.kernels if self.tool in CUDA_TOOLS else None, None),
         ):
             if value != default:
                 words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
@@ -102,6 +105,12 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
     watched = watch_for(task, limits)
     if isinstance(watched, Outcome):
         return watched
+    outcome = _run(task, limits, folder, launcher, watched)
+    again = watch.without_a_list(watched, outcome) if watched is not None else None
+    return outcome if again is None else _run(task, limits, folder, launcher, again)
+
+
+def _run(task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None) -> Outcome:
     with loading.of(launcher).turn(task.solver, task.tool) as turn:
         if turn.problem:
             return not_run(task, limits, turn.problem)
@@ -149,15 +158,14 @@ def start(
 def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
     """What to start its child under, None for nothing; or why it cannot be run."""
     try:
-        return watch.prepare(task.tool, task.solver, limits.device) if task.tool != NONE else None
+        return watch.prepare(task.tool, task.solver, limits.device, limits.kernels) if task.tool != NONE else None
     except watch.ToolUnavailable as unavailable:
         return not_run(task, limits, str(unavailable))
 
 
 def write_job(task: Task, limits: Limits, folder: Path) -> None:
     """What the child is to do, in a folder that is emptied first."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    held.new_folder(folder)
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,

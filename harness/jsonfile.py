@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -9,10 +10,12 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from sim3solve import held
 
-def dumps(document: Any, indent: int | None = 1) -> str:
+
+def dumps(document: Any, indent: int | None = 1, *, ascii: bool = False) -> str:
     """JSON text that any parser reads: NaN and infinities become the strings "nan", "inf", "-inf" (``float`` reads them back)."""
-    return json.dumps(_finite(document), indent=indent, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_finite(document), indent=indent, allow_nan=False, ensure_ascii=ascii)
 
 
 def parse(data: bytes) -> Any:
@@ -24,6 +27,15 @@ def parse(data: bytes) -> Any:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_short_int)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def as_utf8(data: bytes) -> bytes:
+    """The bytes of a document that went through a shell: Windows PowerShell's > makes UTF-16 of what a program prints, with a mark
+    at its start, and its Set-Content may put one before UTF-8. Raises ``ValueError``."""
+    for mark, encoding in ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding).encode("utf-8", "backslashreplace")
+    return data
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -39,7 +51,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        held.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -10,10 +10,12 @@ import importlib
 import json
 import os
 import shutil
-import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sim3solve import held
 
 WER = r"SOFTWARE\Microsoft\Windows\Windows Error Reporting"
 LOCAL_DUMPS = WER + r"\LocalDumps"
@@ -21,7 +23,7 @@ DEFAULT_FOLDER = r"%LOCALAPPDATA%\CrashDumps"
 MAX_BYTES = 1 << 30
 """A larger dump, a full one of a process with torch and a GPU, stays where Windows left it."""
 _CLOCK_SLACK_S = 2.0  # what a FAT file system keeps of a time
-_WAIT_S = 5.0  # a virus scanner may hold a new file
+_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,29 +89,35 @@ def of_child(journal: Path, dumps: LocalDumps, into: Path) -> Dump | None:
         pid, started = int(first["pid"]), float(first["time"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
+    found = _newest(dumps.folder, pid, started)
+    return None if found is None else _moved(*found, into)
+
+
+def of_processes(pids: Iterable[int], since: float, dumps: LocalDumps) -> list[Dump]:
+    """The dumps of processes that were started after ``since``, left where they are. Of each the newest, in the order given."""
+    found = (_newest(dumps.folder, pid, since) for pid in dict.fromkeys(pids))
+    return [Dump(it[0], it[1], False) for it in found if it is not None]
+
+
+def _newest(folder: Path, pid: int, since: float) -> tuple[Path, int] | None:
     newest = None
-    for left in _listed(dumps.folder, f".{pid}.dmp"):
+    for left in _listed(folder, f".{pid}.dmp"):
         status = _status(left)
-        if status is not None and status.st_mtime >= started - _CLOCK_SLACK_S and (newest is None or status.st_mtime > newest[0]):
+        if status is not None and status.st_mtime >= since - _CLOCK_SLACK_S and (newest is None or status.st_mtime > newest[0]):
             newest = status.st_mtime, left, status.st_size
-    return None if newest is None else _moved(newest[1], newest[2], into)
+    return None if newest is None else newest[1:]
 
 
 def _moved(file: Path, size: int, into: Path) -> Dump:
     if size > MAX_BYTES:
         return Dump(file, size, False, f"larger than {MAX_BYTES >> 20} MiB")
-    until = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            shutil.move(file, into / file.name)
-            return Dump(into / file.name, size, True)
-        except PermissionError as error:
-            if time.monotonic() >= until:
-                return Dump(file, size, False, str(error.strerror or error))
-            time.sleep(0.2)
-        except OSError as error:
+    try:
+        held.retried(lambda: shutil.move(file, into / file.name), _WAIT_S)
+    except OSError as error:
+        if not isinstance(error, PermissionError):
             (into / file.name).unlink(missing_ok=True)  # half of it, where the disk is full
-            return Dump(file, size, False, str(error.strerror or error))
+        return Dump(file, size, False, str(error.strerror or error))
+    return Dump(into / file.name, size, True)
 
 
 def _listed(folder: Path, ending: str) -> list[Path]:

@@ -23,6 +23,7 @@ from harness.jsonfile import dumps
 from harness.minimize.failure import FORMS
 from harness.minimize.result import MINIMIZED
 from harness.outcome import MEMORY_MODES, RECORDED
+from harness.sanitizer import launches
 
 _TARGET = f"What must still be shown: {FORMS}. Default: the signature of what the whole case fails by."
 _BUDGET = "Time for the search: 90s, 10m, 2h. The smallest case found by then is written."
@@ -44,6 +45,7 @@ def command(
     solver: Annotated[str, typer.Option(help="The solver that fails on it: a name or FILE.py:FACTORY.")],
     tool: Annotated[str, typer.Option(help=f"Tool to run children under: {', '.join(TOOLS)}.")] = "none",
     memory: Annotated[str | None, typer.Option(help=_MEMORY)] = None,
+    kernels: Annotated[str | None, typer.Option(help=launches.HELP)] = None,
     layout: Annotated[str, typer.Option(help="Start from another layout, as a sweep names it: shift-4, strided.")] = RECORDED,
     target: Annotated[str | None, typer.Option(help=_TARGET)] = None,
     budget: Annotated[str, typer.Option(help=_BUDGET)] = "10m",
@@ -72,7 +74,8 @@ def command(
         raise UsageError(f"{case}: holds {len(folders)} cases; give one")
     failure = None if target is None else mini.Failure.parse(target)
     asked = mini.Target(solver, tool, memory, layout, failure)
-    limits = mini.MinimizeLimits(_duration(budget), max_runs, tries, Limits(timeout, memory_limit, device, fresh_interpreter))
+    child = Limits(timeout, memory_limit, device, fresh_interpreter, launches.chosen(kernels, (tool,)))
+    limits = mini.MinimizeLimits(_duration(budget), max_runs, tries, child)
     with open_executor(executor, jobs) as pool, _progress(json) as show:
         result = mini.minimize_case(
             folders[0], asked, limits, out or _default(folders[0], asked), executor=pool, jobs=jobs, progress=show, fresh=fresh

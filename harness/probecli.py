@@ -17,7 +17,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness import console
 from harness.errors import SolverUnavailable, UsageError
-from harness.jsonfile import dumps
+from harness.jsonout import Json, Out, give, ready
+from harness.patterns import expanded
 from harness.probe import climb
 from harness.probe.conclusion import conclusion, findings, first_failing
 from harness.probe.rungs import ALL_OPS, CRASH, ERROR, OK, UNAVAILABLE, WRONG, Result
@@ -39,10 +40,13 @@ def command(
     jobs: Annotated[int, typer.Option(min=0, help="Children at once; 0 for half the cores, 8 at most.")] = 0,
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH)] = False,
     audit: Annotated[list[Path] | None, typer.Option(help=_AUDIT)] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    out: Out = None,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Try every Lie-group operation in every dtype, device, batch, layout, stream and thread, where it may die, against float64."""
     devices = _devices(device)
+    files = expanded(audit or [])
+    ready(out)
     with tempfile.TemporaryDirectory(prefix="harness-probe-") as folder, _progress(json) as show:
         climber = climb.Climb(_target(target), Path(folder), devices, rung_timeout, jobs, FORKS and not fresh_interpreter)
         try:
@@ -52,15 +56,14 @@ def command(
     if probe.missing and target not in TARGETS[:1]:
         raise SolverUnavailable(probe.broken)
     text = f"{target}: {probe.broken}." if probe.broken else conclusion(target, probe.results)
-    text += _audited(probe, [*(audit or ())])
+    text += _audited(probe, files)
     first = first_failing(probe.results)
-    if json:
-        document = {
-            "target": target, "environment": probe.environment, "rungs": [result.to_json() for result in probe.results],
-            "first_failing": first.to_json() if first else None, "conclusion": text,
-        }  # fmt: skip
-        sys.stdout.write(dumps(document) + "\n")
-    else:
+    document = {
+        "target": target, "environment": probe.environment, "rungs": [result.to_json() for result in probe.results],
+        "first_failing": first.to_json() if first else None, "conclusion": text,
+    }  # fmt: skip
+    give(document, json=json, out=out)
+    if not json:
         _print(probe, first, text)
     raise typer.Exit(1 if first is not None or probe.broken else 0)
 

@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from harness import minidump
-from harness.errors import HarnessError
 from harness.worker_files import START_VARIABLE, STDERR, STDOUT
 
 MAX_OUTPUT_BYTES = 256 << 20
+INTERRUPTED = "the run was interrupted"
 _TICK_S = 0.05
 _START_LIMIT_S = 120.0
 Clock = Callable[[], float]
 """Seconds that a job has left; asked again and again from its start."""
+_END_WAIT_S = 30.0
+"""What a process that was ended may take to go. One inside a display driver goes only when Windows resets the GPU: after TdrDelay,
+for which docs/windows.md says 10."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,8 @@ class SupervisedLauncher:
         timed_out, output_bytes = wait_within(pending.ended, folder, limit, start)
         if timed_out or output_bytes:
             self._send({"kill": name})
-            if not pending.ended.wait(10):
-                pending.lost = "the process could not be killed within 10 s"
+            if not pending.ended.wait(_END_WAIT_S):
+                pending.lost = f"the process could not be ended in {_END_WAIT_S:.0f} s"
         seconds = time.monotonic() - start
         # It may have ended by itself between the limit and the kill; then that end is the truth.
         killed_by_us = pending.code == -9 or pending.code is None
@@ -187,7 +190,7 @@ class SupervisedLauncher:
         with self._lock:
             if self._closed:
                 if pending is not None:
-                    pending.end(None, "the run was interrupted")
+                    pending.end(None, INTERRUPTED)
                 return
             if self._process is None:
                 self._start()
@@ -229,7 +232,7 @@ class SupervisedLauncher:
             if self._process is process:
                 self._alive = False
         for waiter in list(pending.values()):
-            waiter.end(None, "the run was interrupted" if self._closed else f"the supervisor died; see {self._log}")
+            waiter.end(None, INTERRUPTED if self._closed else f"the supervisor died; see {self._log}")
 
 
 def _wait_for(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
@@ -257,7 +260,7 @@ class WindowsLauncher:
         from harness.windows_job import JobObject
 
         if self._closing.is_set():
-            return Ended(None, 0.0, lost="the run was interrupted")
+            return Ended(None, 0.0, lost=INTERRUPTED)
         start = time.monotonic()
         with open(folder / STDOUT, "wb") as out, open(folder / STDERR, "wb") as err:
             job = JobObject(memory_limit_bytes, dumps=self._dumps)
@@ -266,20 +269,26 @@ class WindowsLauncher:
             try:
                 variables = self._environment | {START_VARIABLE: str(time.time())} | dict(environment or {})
                 process = job.start(argv or worker_argv(folder), out, err, variables)
+                if self._closing.is_set():  # it came into the job after ``close`` had ended all that was in it
+                    job.terminate()
                 ended = threading.Event()
                 threading.Thread(target=_wait_for, args=(process, ended), daemon=True).start()
                 timed_out, output_bytes = wait_within(ended, folder, limit, start)
                 job.terminate()
-                if not ended.wait(10):
-                    raise HarnessError(f"process {process.pid} could not be ended")
+                gone = ended.wait(_END_WAIT_S)
             finally:
                 with self._lock:
                     self._jobs.discard(job)
                 job.close()
+        seconds = time.monotonic() - start
+        if not gone:
+            return Ended(None, seconds, timed_out, output_bytes, f"process {process.pid} could not be ended in {_END_WAIT_S:.0f} s")
         code = process.returncode & 0xFFFFFFFF
-        by_us = code == JobObject.EXIT_CODE
-        lost = "the run was interrupted" if self._closing.is_set() and by_us else None
-        return Ended(code, time.monotonic() - start, timed_out and by_us, output_bytes if by_us else None, lost)
+        if code != JobObject.EXIT_CODE:
+            return Ended(code, seconds)
+        if self._closing.is_set() and not timed_out and output_bytes is None:
+            return Ended(None, seconds, lost=INTERRUPTED)
+        return Ended(code, seconds, timed_out, output_bytes)
 
     def close(self) -> None:
         self._closing.set()

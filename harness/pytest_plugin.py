@@ -22,6 +22,7 @@ from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import Launcher, open_launcher
 from harness.replay import ORACLE
+from harness.sanitizer import launches
 from harness.verdict import judge
 
 _ROOM_S = 30.0  # beyond the limits of the child and the oracle, for the judging
@@ -38,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--tool", action="append", metavar="TOOL", choices=TOOLS, help="tool to run the children under; repeatable")
     group.addoption("--case-timeout", type=float, default=Limits.timeout_s, metavar="S", help="seconds each child may take")
+    group.addoption("--kernels", metavar="REGEX", help="the kernels that a CUDA tool is to watch")
     group.addoption("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -54,6 +56,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[_SPECS] = [registry.resolve(name) for name in config.getoption("solver") or registry.BUILTIN]
+        launches.chosen(config.getoption("kernels"), config.getoption("tool") or ())
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -127,7 +130,8 @@ class Bench:
 
     def __init__(self, config: pytest.Config) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True)
-        self._limits = Limits(timeout_s=config.getoption("case_timeout"), device=config.getoption("device"))
+        chosen = {name: config.getoption(name) for name in ("device", "kernels")}
+        self._limits = Limits(timeout_s=config.getoption("case_timeout"), **chosen)
         self._launcher: Launcher = open_launcher(Path(self._folder.name) / "supervisor.log", threads=1)
         self._oracles: dict[Path, Outcome] = {}
 

@@ -15,11 +15,12 @@ from typing import Annotated, Any
 import typer
 
 from harness import console
-from harness.commandline import command_line
+from harness.commandline import command_line, found_on_path
 from harness.errors import UsageError
 from harness.exitcode import decode
 from harness.jsonfile import dumps
 from harness.outcome import Exit
+from harness.record.minidumps import Left, left_by
 from harness.record.settings import TRACKER, Settings
 from harness.record.summary import Recorded, RecordedCall, read_recorded
 
@@ -63,19 +64,22 @@ def command(
     """
     settings = Settings(out, every, last, on_failure_only, max_bytes, live, tracker)
     start = time.time()
-    code, interrupted = _run(program, settings, sys.stderr if json else None)
+    code, pid, interrupted = _run(program, settings, sys.stderr if json else None)
     exit = decode(code)
     recorded = read_recorded(settings)
+    died = exit.crashed or any(call.state == "never_returned" for call in recorded.calls)
+    left = left_by([*recorded.processes, pid], start, program[0]) if died else None
     if json:
-        sys.stdout.write(dumps(_document(recorded, program, exit, time.time() - start, interrupted)) + "\n")
+        document = _document(recorded, program, exit, time.time() - start, interrupted)
+        sys.stdout.write(dumps(document | {"minidumps": left.to_json() if left else None}) + "\n")
     else:
-        _show(recorded, exit)
+        _show(recorded, exit, left)
     failed = recorded.failed or any(problem.get("gpu_dead") for problem in recorded.problems)
     raise typer.Exit(1 if failed or (code and not interrupted) else 130 if interrupted else 0)
 
 
-def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, bool]:
-    """Run the program to its end. Returns its exit code, and whether Ctrl-C was pressed meanwhile. Raises ``UsageError``."""
+def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, int, bool]:
+    """Run the program to its end. Returns its exit code and process id, and whether Ctrl-C was pressed. Raises ``UsageError``."""
     pressed: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
@@ -90,8 +94,8 @@ def _run(command: list[str], settings: Settings, stdout: Any) -> tuple[int, bool
     handlers = {signal.SIGINT: signal.signal(signal.SIGINT, on_interrupt), signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(command, env=_environment(settings), stdout=stdout)
-        return process.wait(), bool(pressed)
+        process = subprocess.Popen(found_on_path(command), env=_environment(settings), stdout=stdout)
+        return process.wait(), process.pid, bool(pressed)
     except OSError as error:
         raise UsageError(f"{error.filename or command[0]}: {error.strerror or error}") from None
     finally:
@@ -109,7 +113,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _show(recorded: Recorded, exit: Exit) -> None:
+def _show(recorded: Recorded, exit: Exit, left: Left | None) -> None:
     escape, out = console.escape, console.out
     counts = Counter(call.state for call in recorded.calls)
     if recorded.calls:
@@ -127,6 +131,8 @@ def _show(recorded: Recorded, exit: Exit) -> None:
         out.print(f"[yellow]recording:[/] {escape(problem['reason'])}")
     colour = "red" if exit.crashed else "yellow" if exit.code else "green"
     out.print(f"[{colour}]the program: {escape(exit.name)}[/], {escape(exit.meaning)}")
+    if left is not None:
+        out.print(escape(left.words))
     if recorded.calls:
         out.print(f"replay: {escape(_replay(recorded))}")
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,14 +25,14 @@ from harness.case import CaseDocument
 from harness.casefile import find_cases, read_case, read_document
 from harness.commandline import command_line
 from harness.compare import TOLERANCES
-from harness.dispatch import INTERRUPTED, Crew, open_crew
-from harness.errors import HarnessError, ResultError, UsageError
+from harness.dispatch import Crew, open_crew
+from harness.errors import HarnessError, ResultError, UsageError, os_reason
 from harness.executors import check_address
 from harness.isolation import Limits, Task, default_memory
 from harness.jsonfile import write_json
 from harness.memory.evidence import with_memory
 from harness.outcome import EXACT, MEMORY_MODES, POOL, RECORDED, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
+from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher, cores, open_launcher
 from harness.relayout import variants
 from harness.run import JOBS, OUTCOMES, RUN_FILE, YARDSTICKS, Run, read_header, read_outcome, read_run, write_outcome
 from harness.runfolder import alive, is_alive, point_latest
@@ -81,7 +81,7 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
     }
     folder = _open_run(request, tasks)
     inquiry = environment.Inquiry()
-    with alive(folder), closing(inquiry):
+    with _own_disk(folder), alive(folder), closing(inquiry):
         todo = [(task, OUTCOMES) for task in tasks if not _has(folder, OUTCOMES, task)]
         asked = {task.key for task in tasks}
         for oracle in oracles.values():  # an oracle nobody asked for is run all the same, as the yardstick
@@ -99,6 +99,16 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
         _finish(folder, inquiry.answer() | ({"workers": workers} if workers else {}))
     point_latest(request.out, folder)
     return read_run(folder)
+
+
+@contextmanager
+def _own_disk(folder: Path) -> Iterator[None]:
+    """What our own disk refuses ends the run in one line. What a child does is an outcome, never an error."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename or folder}: {os_reason(error)}"
+        raise HarnessError(f"{reason}; what is done is kept, the same command takes it up again") from error
 
 
 def _plan(request: Request) -> list[Task]:
@@ -167,7 +177,7 @@ def _open_run(request: Request, tasks: Sequence[Task]) -> Path:
             },
         )  # fmt: skip
     except OSError as error:
-        raise HarnessError(f"{folder}: cannot write a run there: {error.strerror}") from error
+        raise HarnessError(f"{folder}: cannot write a run there: {os_reason(error)}") from error
     return folder
 
 
@@ -224,7 +234,7 @@ def _run_all(
                 if progress is not None:
                     progress(outcome, done, total)
     except (OSError, HarnessError) as error:  # what a child does is an outcome; this is our own disk, or a cluster
-        reason = f"{error.filename or folder}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        reason = f"{error.filename or folder}: {os_reason(error)}" if isinstance(error, OSError) else str(error)
         raise HarnessError(f"{reason}; {done} of {total} done and kept, the same command takes it up again") from error
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: {done} of {total} done; the same command takes it up again") from None

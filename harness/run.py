@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ResultError
-from harness.jsonfile import write_json
+from harness.jsonfile import as_utf8, write_json
 from harness.outcome import Outcome
 
 RUN_FILE = "run.json"
@@ -91,7 +91,7 @@ def write_outcome(folder: Path, name: str, outcome: Outcome, kind: str = OUTCOME
 def read_object(file: Path) -> dict[str, Any]:
     """Raises ``ResultError`` for anything but a JSON object."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(as_utf8(file.read_bytes()))
     except OSError as error:
         raise ResultError(file, "file", error.strerror or str(error)) from None
     except (ValueError, RecursionError) as error:

@@ -27,7 +27,7 @@ def tensors(case: Case, device: torch.device, arena: HostArena | DeviceArena | N
     for group, names in groups(specs).items():
         base_mod = specs[names[0]].base_mod_512
         if isinstance(arena, DeviceArena):
-            torch.zeros(1, device=device)  # makes the GPU's context, and torch's own there
+            torch.empty(1, device=device)  # makes the GPU's context, and torch's own there; zeros would launch a kernel
             storage = _shown(arena.place(group, host_windows[group], base_mod), device)
         else:
             storage = _storage(host_windows[group], base_mod, device)

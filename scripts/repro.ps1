@@ -1,16 +1,19 @@
-# What "make repro" and "make test" do, for Windows: Windows PowerShell 5.1 or PowerShell 7. A test holds it equal to the Makefile.
+# What "make repro" and "make test" do, for Windows; written for Windows PowerShell 5.1 and PowerShell 7. A test holds it equal to
+# the Makefile.
 # ASCII only: Windows PowerShell reads a file without a byte order mark in the system's code page.
-param([switch]$Test, [string[]]$PipArgs = @(), [switch]$Help)
+param([switch]$Test, [string]$Python, [switch]$Help)
 $ErrorActionPreference = 'Stop'
 
 if ($Help) {
     Write-Output @'
 scripts\repro.ps1            set up .venv, replay every shipped case through every solver, write reports\latest\index.html
 scripts\repro.ps1 -Test      set up .venv, lint, run all tests
-    -PipArgs A, B            more arguments for pip, as in: -PipArgs --extra-index-url, https://download.pytorch.org/whl/cu130
+    -Python PATH             the Python that .venv is made with, in place of the one on PATH
     -Help                    this
 
-Needs Python 3.11 or newer (py -3, or python). Where scripts are not allowed to run:
+Needs Python 3.11 or newer: python on PATH, so that of an active environment, or else the newest that "py -3" knows.
+pip reads its own variables, as in: $env:PIP_EXTRA_INDEX_URL = 'https://download.pytorch.org/whl/cu130'
+Where scripts are not allowed to run:
     powershell -ExecutionPolicy Bypass -File scripts\repro.ps1
 Exit code: 0 as expected, 1 a failure was found, 2 wrong use; pip's own where the set-up failed.
 '@
@@ -21,19 +24,21 @@ Exit code: 0 as expected, 1 a failure was found, 2 wrong use; pip's own where th
 $recent = 'import sys; sys.exit(sys.version_info < (3, 11))'
 
 function Find-Python {
-    foreach ($candidate in @('py', '-3'), @('python')) {
+    $candidates = @(@('python'), @('py', '-3'))
+    if ($Python) { $candidates = @(, @($Python)) }
+    foreach ($candidate in $candidates) {
         if (-not (Get-Command $candidate[0] -CommandType Application -ErrorAction SilentlyContinue)) { continue }
         $words = @($candidate | Select-Object -Skip 1)
         # Out-Host: what a candidate prints is for the eye and not this function's answer.
         & $candidate[0] @words -c $recent | Out-Host
         if ($LASTEXITCODE -eq 0) { return $candidate }
     }
-    Write-Host 'no Python 3.11 or newer answers to "py -3" or "python": install one from python.org'
+    Write-Host 'no Python 3.11 or newer answers to "python" or "py -3", or is what -Python names: install one from python.org'
     exit 2
 }
 
 function Invoke-Python([string[]]$Words) {
-    & $script:python @Words
+    & $script:venvPython @Words
     if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
 }
 
@@ -45,20 +50,20 @@ function Test-Ready([string]$Stamp) {
 
 Push-Location -LiteralPath (Split-Path -Parent $PSScriptRoot)
 try {
-    $python = Join-Path (Get-Location).ProviderPath '.venv\Scripts\python.exe'
-    if (-not (Test-Path -LiteralPath $python)) {
+    $venvPython = Join-Path (Get-Location).ProviderPath '.venv\Scripts\python.exe'
+    if (-not (Test-Path -LiteralPath $venvPython)) {
         $found = @(Find-Python)
         $words = @($found | Select-Object -Skip 1)
         & $found[0] @words -m venv .venv
         if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
     }
     if (-not (Test-Ready '.venv\.ready')) {
-        Invoke-Python (@('-m', 'pip', 'install', '--quiet', '--disable-pip-version-check') + $PipArgs + @('-c', 'constraints.txt', '-e', '.'))
+        Invoke-Python @('-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-c', 'constraints.txt', '-e', '.')
         Set-Content -LiteralPath '.venv\.ready' -Value ''
     }
     if ($Test) {
         if (-not (Test-Ready '.venv\.ready-test')) {
-            Invoke-Python (@('-m', 'pip', 'install', '--quiet', '--disable-pip-version-check') + $PipArgs + @('-c', 'constraints.txt', '-e', '.[test]'))
+            Invoke-Python @('-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-c', 'constraints.txt', '-e', '.[test]')
             Set-Content -LiteralPath '.venv\.ready-test' -Value ''
         }
         Invoke-Python @('tests/lint.py')

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sim3solve import held
+
 CACHE_VARIABLE = "SIM3SOLVE_CACHE"
 KERNELS = Path(__file__).parent / "kernels"
 _FORMAT = "1"  # of an entry on disk
@@ -124,7 +126,7 @@ def _build(entry: Path, suffix: str, build: Callable[[Path], None]) -> Path:
             raise BuildError(f"{made}: the build left an empty file; is the disk full?")
         final = entry / f"{_digest(data)}{suffix}"
         try:
-            os.replace(made, final)
+            held.replace(made, final, 0.0 if final.exists() else held.WAIT_S)
         except PermissionError:  # Windows: another process has built the same bytes and has them loaded
             if _intact(entry, suffix) != final:
                 raise

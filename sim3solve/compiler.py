@@ -105,6 +105,11 @@ def shared_library(source: str, *, extra_flags: tuple[str, ...] = ()) -> Path:
     raise failure
 
 
+def temporary_in(folder: Path) -> dict[str, str]:
+    """This process's environment, with a compiler's temporary files in ``folder``: one that is killed leaves them behind."""
+    return os.environ | dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(folder))
+
+
 class CompileFailed(build.BuildError):
     """The compiler ran and made no library."""
 
@@ -118,11 +123,14 @@ class _Job:
     def __call__(self, library: Path) -> None:
         text = library.with_name("source.cpp")
         text.write_text(self.source, encoding="utf-8", newline="\n")
-        argv = self.compiler.argv(text, library, (*self.flags, *_hide_symbols(library, self.compiler)))
+        # Names in its own folder: mingw's g++ reads its arguments and TMP in the code page, which cannot spell every user's folder.
+        argv = self.compiler.argv(Path(text.name), Path(library.name), (*self.flags, *_hide_symbols(library, self.compiler)))
+        relative = sys.platform == "win32" and self.compiler.style == "gnu"
+        environment = temporary_in(Path() if relative else library.parent)
         try:
             done = subprocess.run(
-                argv, cwd=library.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-                timeout=_COMPILE_LIMIT_S,
+                argv, cwd=library.parent, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                errors="replace", timeout=_COMPILE_LIMIT_S,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise CompileFailed(f"{shlex.join(argv)}: still running after {_COMPILE_LIMIT_S:g} s") from None

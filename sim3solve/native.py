@@ -53,6 +53,11 @@ def library() -> ctypes.CDLL:
         return _loaded
 
 
+def loaded() -> Path | None:
+    """The file of ``library`` in this process; None before the first call."""
+    return Path(_loaded._name) if _loaded is not None else None
+
+
 def load(file: Path) -> ctypes.CDLL:
     """Load a library built from host.cpp and check that it means the same structs as this module."""
     try:

@@ -6,7 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from harness import cudaerror, exitcode
-from harness.diagnosis.documents import Audit, AuditVerdict, Check, Collision, Doctor, Documents, Probe, Rung, Sweep, SweptLayout
+from harness.diagnosis.documents import (
+    Audit,
+    AuditVerdict,
+    Check,
+    Collision,
+    Doctor,
+    Documents,
+    FatBinary,
+    Probe,
+    Rung,
+    Sweep,
+    SweptLayout,
+)
 from harness.diagnosis.evidence import Evidence
 from harness.outcome import ExceptionInfo, IterationRecord, Kind, Outcome
 
@@ -129,14 +141,19 @@ def rows(*costs: float) -> tuple[IterationRecord, ...]:
     return tuple(IterationRecord(cost, 0.1, 4000, POSE) for cost in costs)
 
 
-def audit(*symbols: str, check: str = "collisions", state: str | None = None, what: str = "looked", **more: Any) -> Audit:
+def audit(
+    *symbols: str, check: str = "collisions", state: str | None = None, what: str = "looked",
+    fat_binaries: tuple[tuple[str, ...], ...] = (), **more: Any,
+) -> Audit:  # fmt: skip
+    """``fat_binaries`` of lietorch_gpu.o, the architectures of each."""
     collisions = tuple(
         Collision(f"_Z{i}", name, "lietorch_cpu.o", "lietorch_gpu.o", f"audit.json: collisions[{i}]")
         for i, name in enumerate(symbols)
     )
     verdict = AuditVerdict(check, state or ("fail" if symbols else "ok"), what, "audit.json: verdicts[0]")
     files = ("lietorch_cpu.o", "lietorch_gpu.o")
-    return Audit(**{"source": "audit.json", "files": files, "collisions": collisions, "architectures": (), "undefined_torch": (),
+    return Audit(**{"source": "audit.json", "files": files, "collisions": collisions, "undefined_torch": (),
+                    "fat_binaries": tuple(FatBinary("lietorch_gpu.o", names) for names in fat_binaries),
                     "verdicts": (verdict,), **more})  # fmt: skip
 
 

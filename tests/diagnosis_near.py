@@ -75,5 +75,12 @@ NEAR = {
         evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", memory="poison"), clean(expected=False))
     ],
     "wrong-update": [evidence(off(iterations=22))],
+    "unordered-streams": [
+        evidence(off(), outcome(Kind.OK, parity={"within": True})),
+        evidence(off(device="cpu"), blocking=(outcome(Kind.OK, parity={"within": True}),)),
+        evidence(off(), blocking=(outcome(Kind.OK, parity={"within": True}, solver="other"),)),
+        evidence(off(), blocking=(outcome(Kind.OK, parity=None),)),
+        evidence(cuda_error(700), blocking=(outcome(Kind.OK, parity={"within": True}),)),
+    ],
     "tool-timed-out": [evidence(outcome(Kind.TIMEOUT, limit_s=9.0), outcome(Kind.OK, solver="other"))],
 }

@@ -101,9 +101,35 @@ def packages() -> list[Row]:
             evidence(raised("RuntimeError", "expected a Tensor, got undefined Tensor", input=HALF)),
             evidence(raised("RuntimeError", "expected a Tensor, got undefined Tensor", input=SEED_INPUT))),
         Row("unsupported-dtype", "proven", "Host",
-            evidence(raised("RuntimeError", "undefined tensor", input=HALF),
+            evidence(raised("RuntimeError", "undefined tensor", input=HALF, solver="lietorch"),
                      probe=probe(rung("inv", "error", dtype="float16"), rung("inv", "ok"))),
             evidence(raised("RuntimeError", "out of range", input=HALF)), "probed"),
+    ]  # fmt: skip
+
+
+VALGRIND = """==7== Conditional jump or move depends on uninitialised value(s)
+==7==    at 0x10938A: main (main.cpp:10)
+==7==  Uninitialised value was created by a heap allocation
+==7==    at 0x48417B4: malloc (in /usr/libexec/valgrind/vgpreload_memcheck-amd64-linux.so)
+==7==    by 0x109246: sum (on_cpu.cpp:44)"""
+MSAN = """==7==WARNING: MemorySanitizer: use-of-uninitialized-value
+    #0 0x55d0 in main /src/main.cpp:10:9
+  Uninitialized value was created by a heap allocation
+    #0 0x55d1 in malloc /llvm/compiler-rt/lib/msan/msan_interceptors.cpp:934:3
+    #1 0x55d2 in sum /src/on_cpu.cpp:44:12"""
+INVALID = """==7== Invalid read of size 4
+==7==    at 0x10938A: main (main.cpp:10)"""
+
+
+def quoted() -> list[Row]:
+    """What another tool said; the near misses printed it, or speak of it."""
+    return [
+        Row("uninitialized", "likely", "Host", evidence(raised("UninitialisedRead", VALGRIND)),
+            evidence(raised("ValueError", "no", stderr=VALGRIND)), "valgrind"),
+        Row("uninitialized", "likely", "Host", evidence(raised("UninitialisedRead", MSAN)),
+            evidence(raised("ValueError", "MemorySanitizer is not installed")), "msan"),
+        Row("out-of-bounds", "likely", "Host", evidence(raised("RuntimeError", INVALID)),
+            evidence(raised("RuntimeError", "Invalid read of size 4")), "valgrind"),
     ]  # fmt: skip
 
 
@@ -116,11 +142,14 @@ def maths() -> list[Row]:
     reached = "max iters reached 0"
     told = "right-multiplied update: from iteration 0 on, T <- T Exp(delta) gives each of 4 steps to 0.3 % of its length"
     return [
-        Row("poisoned-by-masked-points", "likely", "Host", evidence(nonfinite, oracle=oracle()),
+        Row("poisoned-by-masked-points", "likely", "Mathematics", evidence(nonfinite, oracle=oracle()),
             evidence(nonfinite, oracle=outcome(Kind.SOLVER_STATUS, status="NON_FINITE", solver="reference"))),
-        Row("poisoned-by-masked-points", "possible", "Device",
+        Row("poisoned-by-masked-points", "possible", "Mathematics",
             evidence(raised("torch._C._LinAlgError", cholesky, input=SOLVE_INPUT | {"masked_at_origin": 1})),
             evidence(raised("torch._C._LinAlgError", cholesky, input=MASKED | {"valid_nonfinite": 1})), "cholesky"),
+        Row("poisoned-by-masked-points", "possible", "Mathematics",
+            evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE"), oracle=oracle()),
+            evidence(replace(nonfinite, status="NOT_POSITIVE_DEFINITE", input=SOLVE_INPUT), oracle=oracle()), "finite"),
         Row("not-finite-input", "proven", "Input",
             evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", input=SOLVE_INPUT | {"valid_nonfinite": 2})),
             evidence(nonfinite)),
@@ -132,16 +161,18 @@ def maths() -> list[Row]:
             evidence(outcome(Kind.SOLVER_STATUS, status="NOT_POSITIVE_DEFINITE"),
                      oracle=outcome(Kind.SOLVER_STATUS, status="NOT_POSITIVE_DEFINITE", solver="reference")),
             evidence(outcome(Kind.SOLVER_STATUS, status="NOT_POSITIVE_DEFINITE"), oracle=oracle())),
-        Row("wrong-update", "likely", "Device", evidence(off(parity={"trace_cause": told}), oracle=oracle()),
+        Row("wrong-update", "likely", "Mathematics", evidence(off(parity={"trace_cause": told}), oracle=oracle()),
             evidence(off(), oracle=oracle())),
-        Row("wrong-update", "possible", "Device", evidence(off(iterations=22), oracle=oracle()),
+        Row("wrong-update", "possible", "Mathematics", evidence(off(iterations=22), oracle=oracle()),
             evidence(off(iterations=11), oracle=oracle()),
             "slow"),
-        Row("float32-cancellation", "likely", "Device", evidence(off(**small)),
+        Row("float32-cancellation", "likely", "Mathematics", evidence(off(**small)),
             evidence(off(**small | {"input": EXP | {"max_tangent": 0.5}}))),
-        Row("float32-cancellation", "proven", "Device",
-            evidence(off(**small), probe=probe(rung("exp near 0", "wrong"), rung("exp near 0", "ok", dtype="float64"))),
-            evidence(off(**small), probe=probe(rung("exp near 0", "wrong"), rung("exp near 0", "wrong", dtype="float64"))),
+        Row("float32-cancellation", "proven", "Mathematics",
+            evidence(off(**small, solver="lietorch"),
+                     probe=probe(rung("exp near 0", "wrong"), rung("exp near 0", "ok", dtype="float64"))),
+            evidence(off(**small, solver="lietorch"),
+                     probe=probe(rung("exp near 0", "wrong"), rung("exp near 0", "wrong", dtype="float64"))),
                 "probed"),
         Row("swallowed-exception", "possible", "Host", evidence(outcome(Kind.SOLVER_STATUS, status="NON_FINITE", **failed)),
             evidence(raised("torch._C._LinAlgError", cholesky, **failed))),
@@ -158,8 +189,8 @@ def maths() -> list[Row]:
 
 
 def tools() -> list[Row]:
-    def under(state: str, **more: object) -> Evidence:
-        return evidence(outcome(Kind.INCONCLUSIVE, tool="memcheck", tool_state=state, reason="not clean", expected=None, **more))
+    def under(state: str, tool: str = "memcheck", **more: object) -> Evidence:
+        return evidence(outcome(Kind.INCONCLUSIVE, tool=tool, tool_state=state, reason="not clean", expected=None, **more))
 
     wddm = {"stderr": "========= Error: Failed to initialize WDDM debugger interface"}
     slow = outcome(Kind.TIMEOUT, tool="memcheck", tool_state="timed out", limit_s=20.0)
@@ -170,6 +201,7 @@ def tools() -> list[Row]:
         Row("tool-never-attached", "unknown", "Unknown",
             under("never attached", stderr="========= Target application terminated before first instrumented API call"),
                 under("unsupported")),
+        Row("no-library-for-the-tool", "proven", "Environment", under("never attached", "asan"), under("never attached")),
         Row("tool-saw-no-kernel", "unknown", "Unknown", under("kernel not launched"), evidence(clean())),
         Row("tool-failed", "unknown", "Unknown", under("tool failed"), under("never attached")),
         Row("tool-timed-out", "likely", "Environment", evidence(slow, outcome(Kind.OK)), evidence(slow)),
@@ -181,7 +213,8 @@ def tools() -> list[Row]:
 
 
 def exits() -> list[Row]:
-    recorded = {"solver": "recorded", "input": SOLVE_INPUT | {"recorded": {"event": "never_returned", "exception": ""}}}
+    never = {"recorded": {"event": "never_returned", "exception": ""}, "versions": {"lietorch": "0.2"}}
+    recorded = {"solver": "recorded", "input": SOLVE_INPUT | never}
     return [
         Row("heap-corruption", "proven", "Host", evidence(died(-6, stderr="double free or corruption (!prev)\n")),
             evidence(died(-6)), "glibc"),
@@ -214,7 +247,7 @@ def exits() -> list[Row]:
             evidence(outcome(Kind.INCONCLUSIVE, reason="nobody could tell", expected=None))),
         Row("never-returned", "unknown", "Unknown", evidence(outcome(Kind.INCONCLUSIVE, reason="gone", **recorded)),
             evidence(outcome(Kind.INCONCLUSIVE, reason="gone", **recorded | {"solver": "mine"}))),
-        Row("host-symbol-collision", "proven", "Host",
+        Row("host-symbol-collision", "likely", "Host",
             evidence(outcome(Kind.INCONCLUSIVE, reason="gone", **recorded), audits=(audit(INV_SYMBOL),),
                      probe=probe(rung("inv", "crash"), rung("inv", "ok", device="cpu"))),
             evidence(outcome(Kind.INCONCLUSIVE, reason="gone", **recorded), audits=(audit(INV_SYMBOL),)), "vanished"),
@@ -228,4 +261,4 @@ def exits() -> list[Row]:
     ]  # fmt: skip
 
 
-MORE_ROWS = [*packages(), *maths(), *tools(), *exits()]
+MORE_ROWS = [*packages(), *quoted(), *maths(), *tools(), *exits()]

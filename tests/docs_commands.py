@@ -19,7 +19,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
     (r"reports/(?:RUN_A|RUN_B|RUN)\b", "reports/made", "a run that is made once"),
     (r"(?<![\w/])solver\.py:make", "my_solver.py:make", "the page's own block that defines make(), else one that dies"),
     (r"\bSEQUENCE\b", "sequence", "a small sequence in TUM's format"),
-    (r"\S+\.(?:o|so|pyd)\b", "EXTENSION", "a compiled module of NumPy"),
+    (r'"[^"]+\.o(?:bj)?"|\S+\.(?:o|obj|so|pyd)\b', "EXTENSION", "a compiled module of NumPy"),
     (r"(?<=--torch )\S+", "TORCH", "the torch that is installed"),
     (r"(?<=bundle )reports/latest", "reports/made", "a run with a failure"),
     (r"[A-Z]:/runs", "runs", "a folder"),
@@ -29,7 +29,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
 
 NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"^make |harness repro\b|pytest tests|tests/lint\.py", "takes minutes; CI runs it"),
-    (r"-m pip |^pip |-m venv|^git clone", "needs a network, and changes the environment"),
+    (r"-m pip |^pip |-m venv|^git clone|^git -C", "needs a network, and changes the environment"),
     (r"benchmarks/", "takes minutes"),
     (r"harness doctor --", "as harness doctor, which is run"),
     (r"harness probe\b", "takes minutes, or needs lietorch, which is built from source"),
@@ -83,7 +83,7 @@ def commands(page: Path) -> list[Command]:
     """The commands of a page in order. An unlabelled block is a shell's when its first line begins with a program's name."""
     found = []
     for language, first, lines in blocks(page):
-        if language in _SHELLS or (language == "" and lines and _START.match(lines[0])):
+        if language in _SHELLS or (language == "" and lines and _START.match(lines[0].lstrip())):
             for number, line in enumerate(lines, first):
                 for text in _split(line):
                     found.append(_command(page.name, number, text))

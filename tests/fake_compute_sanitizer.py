@@ -1,8 +1,8 @@
 """Stands in for compute-sanitizer where there is no GPU: plays back what the real one wrote (recordings/), to prove the wiring.
 
 ``FAKE_RECORDING`` is the folder of a recording; ``FAKE_RUN=1`` runs the child for real before;
-``FAKE_DEATH`` is a signal to die of at the end. What it was started with is left in
-``started.json`` beside the records.
+``FAKE_DEATH`` is a signal to die of at the end; ``FAKE_UNLISTED`` another recording, for a start without a list of launches.
+What it was started with is left in ``started.json`` beside the records.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def main() -> int:
         print("\n".join(f"  --{name} arg   what it does" for name in about["options"]))
         return 0
     words = sys.argv[1:]
+    if "--dump-kernel-launches" not in words:
+        recording = Path(os.environ.get("FAKE_UNLISTED", recording))
     records, log = (Path(words[words.index(name) + 1]) for name in ("--save", "--log-file"))
     program = words[words.index(sys.executable) :] if sys.executable in words else []
     kept = {name: value for name, value in os.environ.items() if name.startswith(("PYTORCH_", "HARNESS_", "LD_"))}

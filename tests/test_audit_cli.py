@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 from audit_specimens import KERNEL, assembled, compiled, fat_binary, linked, needs_elf, needs_mingw, pair_objects, with_fat_binary
 
-from harness import cli
+from harness import auditcli, cli
 from harness.audit.isolated import audit_files
+from harness.diagnosis.documents import read_audit
 from harness.errors import AuditError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,17 +51,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @needs_elf
 def test_a_collision_is_exit_code_1_and_named(audit: Callable[..., Done], pair: dict[str, Path]) -> None:
-    done = audit(pair["cpu"], pair["gpu"])
+    done = audit(pair["cpu"], pair["gpu_stand_in"])
     assert done.code == 1, done.err
     assert "void inverse_kernel<float>(float const*, float*, int)" in done.out
     assert "fail" in done.out and "fix: put the CPU templates into an anonymous namespace" in done.out
-    assert str(pair["cpu"]) in done.out and str(pair["gpu"]) in done.out
+    assert str(pair["cpu"]) in done.out and str(pair["gpu_stand_in"]) in done.out
 
 
 @needs_elf
 def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    done = audit(pair["cpu"], pair["gpu"], fat, "--gpu", "sm_120", "--json")
+    done = audit(pair["cpu"], pair["gpu_stand_in"], fat, "--gpu", "sm_120", "--json")
     assert done.code == 1 and done.err == ""
     document = json.loads(done.out)
     assert set(document) == {
@@ -68,7 +70,7 @@ def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tm
     (collision,) = document["collisions"]
     assert collision == {
         "symbol": KERNEL, "demangled": "void inverse_kernel<float>(float const*, float*, int)", "host_file": str(pair["cpu"]),
-        "cuda_file": str(pair["gpu"]), "binding": "weak",
+        "cuda_file": str(pair["gpu_stand_in"]), "binding": "weak",
     }  # fmt: skip
     assert [a["arch"] for a in document["architectures"]] == ["sm_80", "compute_80"]
     assert {v["check"]: v["state"] for v in document["verdicts"]} == {"collisions": "fail", "architectures": "warn", "long": "ok"}
@@ -77,9 +79,43 @@ def test_the_json_document(audit: Callable[..., Done], pair: dict[str, Path], tm
 
 
 @needs_elf
+def test_the_kernels_of_each_image_are_named(audit: Callable[..., Done], tmp_path: Path) -> None:
+    fat = with_fat_binary(tmp_path, fat_binary())
+    done = audit(fat)
+    assert " ".join(done.out.split()).count("2: void inverse_kernel<float>, plain") >= 1
+    images = audit_files([fat])["architectures"]
+    named = ["void inverse_kernel<float>(float const*, float*, int)", "plain"]
+    assert [(image["kernels"], image["kernel_names"]) for image in images] == [(2, named)] * len(images)
+
+
+def test_of_many_kernels_the_first_are_named() -> None:
+    image = {"kernel_names": [f"k{i}(int)" for i in range(7)], "kernels": 7, "reason": None}
+    assert auditcli._kernels(image) == "7: k0, k1, k2, k3, k4, and 2 more"
+    assert auditcli._kernels({"kernel_names": None, "kernels": None, "reason": "compressed"}) == "compressed"
+    assert (
+        auditcli._kernels({"kernel_names": ["(anonymous namespace)::k(int)"], "kernels": 1}) == "1: (anonymous namespace)::k(int)"
+    )
+    assert auditcli._kernels({"kernel_names": [], "kernels": 0}) == "0"
+
+
+@needs_elf
+def test_a_torch_that_no_file_asks_for_is_said(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
+    torch = tmp_path / "torch" / "lib"
+    torch.mkdir(parents=True)
+    (torch / "libc10.so").touch()  # which is looked for, and not looked into
+    done = audit(pair["cpu"], "--torch", torch)
+    assert "nothing was looked up in the torch of --torch: no file wants a symbol of it" in " ".join(done.out.split())
+    assert "--torch" not in audit(pair["cpu"]).out
+    wrong = audit(pair["cpu"], "--torch", tmp_path)
+    assert wrong.code == 0  # torch/lib in it
+    nowhere = audit(pair["cpu"], "--torch", tmp_path / "nowhere")
+    assert nowhere.code == 2 and "no libc10 and libtorch in it" in " ".join(nowhere.err.split())
+
+
+@needs_elf
 def test_what_is_fine_is_exit_code_0(audit: Callable[..., Done], tmp_path: Path) -> None:
     cured = pair_objects(tmp_path / "cured", cured=True)
-    done = audit(cured["cpu"], cured["gpu"])
+    done = audit(cured["cpu"], cured["gpu_stand_in"])
     assert done.code == 0 and "fail" not in done.out, done.out
 
 
@@ -115,6 +151,53 @@ def test_many_collisions_are_shown_in_part_and_kept_in_json(audit: Callable[...,
 def test_wrong_use_is_exit_code_2_and_one_line(audit: Callable[..., Done], words: tuple[str, ...], said: str) -> None:
     done = audit(*words)
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+@needs_elf
+def test_patterns_are_expanded_whatever_the_shell(
+    audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "build" / "temp.linux-x86_64-cpython-311" / "lietorch" / "src"
+    below.mkdir(parents=True)
+    for name, source in (("cpu", "cpu"), ("gpu", "gpu_stand_in")):
+        shutil.copy(pair[source], below / f"lietorch_{name}.o")
+    shutil.copy(pair["cpu"], below / "odd[1].o")
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("build/temp*/**/lietorch_*.o", str(tmp_path / "build" / "**" / "lietorch_?pu.o")):
+        done = audit(pattern, "--json")
+        assert done.code == 1, done.err
+        document = json.loads(done.out)
+        assert [Path(file["path"]).name for file in document["files"]] == ["lietorch_cpu.o", "lietorch_gpu.o"]
+        assert len(document["collisions"]) == 1
+    [odd] = json.loads(audit(below / "odd[1].o", "--json").out)["files"]
+    assert odd["path"].endswith("odd[1].o")
+    both = audit("build/**/lietorch_cpu.o", below / "lietorch_cpu.o", "build/**/lietorch_cpu.o", "--json")
+    assert len({file["path"] for file in json.loads(both.out)["files"]}) == 2  # a relative and an absolute name
+    none = audit("build/temp*/**/*.obj")
+    assert none.code == 2 and "no file has such a name" in none.err
+
+
+@needs_elf
+def test_the_document_is_written_into_a_file_beside_what_is_shown(
+    audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path
+) -> None:
+    named = tmp_path / "new folder" / "Pr\u00fcfung.json"
+    done = audit(pair["cpu"], pair["gpu_stand_in"], "--out", named)
+    assert done.code == 1 and "functions that may be folded: 1" in done.out
+    assert json.loads(named.read_text(encoding="utf-8"))["collisions"][0]["symbol"] == KERNEL
+    assert read_audit(named).collisions
+    both = audit(pair["cpu"], pair["gpu_stand_in"], "--out", named, "--json")
+    assert json.loads(both.out) == json.loads(named.read_text(encoding="utf-8"))
+    refused = audit(pair["cpu"], pair["gpu_stand_in"], "--out", tmp_path)
+    assert refused.code == 2 and "is a folder" in refused.err and not refused.out
+
+
+@needs_elf
+def test_what_is_printed_is_ascii_whatever_the_names(audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / "\u00e9t\u00e9.o"
+    shutil.copy(pair["cpu"], odd)
+    done = audit(odd, "--json")
+    assert done.out.isascii() and json.loads(done.out)["files"][0]["path"] == str(odd)
 
 
 def test_help_has_examples(audit: Callable[..., Done]) -> None:
@@ -204,7 +287,7 @@ def test_a_linked_file_without_symbols_is_said_to_prove_nothing(
     audit: Callable[..., Done], pair: dict[str, Path], tmp_path: Path
 ) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    library = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], fat, name="stripped.so")
+    library = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], fat, name="stripped.so")
     subprocess.run(["strip", str(library)], check=True)
     done = audit(library)
     assert done.code == 0 and "cannot be seen" in done.out

@@ -66,17 +66,17 @@ def kernels(*files: Path) -> list[collisions.Collision]:
 
 
 def test_the_pair_collides_as_comdats(pair: dict[str, Path]) -> None:
-    (found,) = kernels(pair["cpu"], pair["gpu"])
+    (found,) = kernels(pair["cpu"], pair["gpu_stand_in"])
     assert (found.symbol, found.binding) == (KERNEL, "comdat")
-    assert (found.host_file, found.cuda_file) == (str(pair["cpu"]), str(pair["gpu"]))
+    assert (found.host_file, found.cuda_file) == (str(pair["cpu"]), str(pair["gpu_stand_in"]))
 
 
 def test_the_cured_pair_does_not(pair: dict[str, Path], tmp_path: Path) -> None:
     source = COLLISION / "cpu.cpp"
     cured = compiled(tmp_path, source.read_text(encoding="utf-8"), "-DANONYMOUS_NAMESPACE", "-fno-inline", f"-I{COLLISION}",
                      compiler=MINGW, name="cured.obj")  # fmt: skip
-    assert kernels(cured, pair["gpu"]) == [] and kernels(pair["cpu"], pair["gpu"])
-    assert read(pair["gpu"])[0].is_cuda
+    assert kernels(cured, pair["gpu_stand_in"]) == [] and kernels(pair["cpu"], pair["gpu_stand_in"])
+    assert read(pair["gpu_stand_in"])[0].is_cuda
 
 
 def test_names_as_msvc_makes_them(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_big_objects(pair: dict[str, Path], tmp_path: Path) -> None:
     source = COLLISION / "cpu.cpp"
     subprocess.run([MINGW, "-Wa,-mbig-obj", "-fno-inline", "-c", str(source), "-o", "cpu.obj"], cwd=folder, check=True)
     assert (folder / "cpu.obj").read_bytes()[:4] == b"\0\0\xff\xff"
-    assert [c.symbol for c in kernels(folder / "cpu.obj", pair["gpu"])] == [KERNEL]
+    assert [c.symbol for c in kernels(folder / "cpu.obj", pair["gpu_stand_in"])] == [KERNEL]
 
 
 def test_an_object_without_its_symbols_does_not_pass_for_a_good_one(pair: dict[str, Path], tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_an_object_without_its_symbols_does_not_pass_for_a_good_one(pair: dict[s
 
 def test_a_library_of_objects(pair: dict[str, Path], tmp_path: Path) -> None:
     library = tmp_path / "pair.lib"
-    subprocess.run(["x86_64-w64-mingw32-ar", "rcs", str(library), str(pair["cpu"]), str(pair["gpu"])], check=True)
+    subprocess.run(["x86_64-w64-mingw32-ar", "rcs", str(library), str(pair["cpu"]), str(pair["gpu_stand_in"])], check=True)
     (found,) = kernels(library)
-    assert (found.host_file, found.cuda_file) == (f"{library}(cpu.obj)", f"{library}(gpu.obj)")
+    assert (found.host_file, found.cuda_file) == (f"{library}(cpu.obj)", f"{library}(gpu_stand_in.obj)")
 
 
 def test_elf_and_coff_are_never_compared(pair: dict[str, Path], tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_elf_and_coff_are_never_compared(pair: dict[str, Path], tmp_path: Path) 
         ["g++", "-c", "-fno-inline", str(Path(__file__).parent / "specimens/collision/cpu.cpp"), "-o", str(host)]
     ).returncode:
         pytest.skip("needs a g++ of this system")
-    assert collisions.find(read(host, pair["gpu"])) == []
+    assert collisions.find(read(host, pair["gpu_stand_in"])) == []
 
 
 @pytest.mark.parametrize("section", [".nv_fatbin", ".nv_fatb"])
 def test_device_code_in_an_object_and_in_a_pyd(section: str, pair: dict[str, Path], tmp_path: Path) -> None:
     fat = with_fat_binary(tmp_path, fat_binary(), compiler=MINGW, section=section, name="fat.obj")
-    pyd = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], fat, name="linked.pyd", compiler=MINGW)
+    pyd = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], fat, name="linked.pyd", compiler=MINGW)
     for file in (fat, pyd):
         (binary,) = read(file)
         assert binary.format == ("PE" if file is pyd else "COFF")
@@ -164,7 +164,7 @@ def test_symbols_that_one_symbol_swallows(pair: dict[str, Path], tmp_path: Path)
         read(file)
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu_stand_in"])
 def test_every_cut_is_an_audit_error_or_loses_only_what_is_no_symbol(pair: dict[str, Path], name: str, tmp_path: Path) -> None:
     data = pair[name].read_bytes()
     whole = read(pair[name])[0]
@@ -214,11 +214,11 @@ print("refused", refused)
 @pytest.mark.parametrize("kind", ["object", "big", "linked"])
 def test_mutated_files_give_binaries_or_an_audit_error(kind: str, pair: dict[str, Path], tmp_path: Path) -> None:
     """In a process of its own: the reader is native code. The seed is fixed, so that a failure can be repeated."""
-    base = pair["gpu"]
+    base = pair["gpu_stand_in"]
     if kind == "big":
         base = compiled(tmp_path, CPU, "-Wa,-mbig-obj", compiler=MINGW, name="big.obj")
     if kind == "linked":
-        base = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], name="whole.dll", compiler=MINGW)
+        base = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], name="whole.dll", compiler=MINGW)
         subprocess.run(["x86_64-w64-mingw32-strip", str(base)], check=True)
     argv = [sys.executable, "-c", MUTATE, str(base), str(tmp_path), "7"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=child_environment(None))

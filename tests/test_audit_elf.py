@@ -39,10 +39,10 @@ def read(*files: Path) -> list[Binary]:
 
 
 def test_the_pair_collides_and_says_where(pair: dict[str, Path]) -> None:
-    binaries = read(pair["cpu"], pair["gpu"])
+    binaries = read(pair["cpu"], pair["gpu_stand_in"])
     found = [c for c in collisions.find(binaries) if c.kernel]
     assert [(c.symbol, c.host_file, c.cuda_file, c.binding) for c in found] == [
-        (KERNEL, str(pair["cpu"]), str(pair["gpu"]), "weak")
+        (KERNEL, str(pair["cpu"]), str(pair["gpu_stand_in"]), "weak")
     ]
     assert signatures.demangle(found[0].symbol) == "void inverse_kernel<float>(float const*, float*, int)"
     verdict = collisions.verdict(binaries, found)
@@ -52,18 +52,18 @@ def test_the_pair_collides_and_says_where(pair: dict[str, Path]) -> None:
 
 def test_an_inline_function_of_a_shared_header_is_no_collision(pair: dict[str, Path], cured: dict[str, Path]) -> None:
     for objects in (pair, cured):
-        shared = [c.symbol for c in collisions.find(read(objects["cpu"], objects["gpu"])) if not c.kernel]
+        shared = [c.symbol for c in collisions.find(read(objects["cpu"], objects["gpu_stand_in"])) if not c.kernel]
         assert shared == ["_Z11inverse_rowIfEvPKT_PS0_"]
 
 
 def test_the_cured_pair_does_not_collide(cured: dict[str, Path]) -> None:
-    binaries = read(cured["cpu"], cured["gpu"])
+    binaries = read(cured["cpu"], cured["gpu_stand_in"])
     verdict = collisions.verdict(binaries, collisions.find(binaries))
     assert verdict is not None and verdict.state == "ok"
 
 
 def test_evidence_tells_the_cuda_object(pair: dict[str, Path], tmp_path: Path) -> None:
-    cpu, gpu = read(pair["cpu"], pair["gpu"])
+    cpu, gpu = read(pair["cpu"], pair["gpu_stand_in"])
     assert not cpu.is_cuda and gpu.evidence == ("__cudaRegisterFunction", "1 launch stub (__device_stub_)")
     (fat,) = read(with_fat_binary(tmp_path, fat_binary()))
     assert fat.evidence == ("section .nv_fatbin",) and fat.kernels == {KERNEL, "plain"}
@@ -81,7 +81,7 @@ def test_a_stub_is_known_by_the_fat_binary_alone(pair: dict[str, Path], tmp_path
 def test_a_strong_function_swallows_a_weak_stub(pair: dict[str, Path], tmp_path: Path) -> None:
     """One side weak is enough: the linker keeps the other without a word."""
     strong = assembled(tmp_path, f".globl {KERNEL}\n.type {KERNEL}, @function\n{KERNEL}: ret\n", name="strong.o")
-    (found,) = [c for c in collisions.find(read(strong, pair["gpu"])) if c.kernel]
+    (found,) = [c for c in collisions.find(read(strong, pair["gpu_stand_in"])) if c.kernel]
     assert found.binding == "global and weak"
 
 
@@ -95,22 +95,22 @@ def test_two_strong_functions_are_the_linkers_own_error(tmp_path: Path) -> None:
 
 def test_local_functions_never_collide(pair: dict[str, Path], tmp_path: Path) -> None:
     local = assembled(tmp_path, f".type {KERNEL}, @function\n{KERNEL}: ret\n", name="local.o")
-    assert collisions.find(read(local, pair["gpu"])) == []
+    assert collisions.find(read(local, pair["gpu_stand_in"])) == []
 
 
 def test_members_of_an_archive_are_told_apart(pair: dict[str, Path], tmp_path: Path) -> None:
     long_name = tmp_path / "a_member_with_a_name_longer_than_fifteen_letters.o"
     shutil.copy(pair["cpu"], long_name)
     library = tmp_path / "libpair.a"
-    subprocess.run(["ar", "rcs", str(library), str(long_name), str(pair["gpu"])], check=True)
+    subprocess.run(["ar", "rcs", str(library), str(long_name), str(pair["gpu_stand_in"])], check=True)
     (found,) = [c for c in collisions.find(read(library)) if c.kernel]
-    assert (found.host_file, found.cuda_file) == (f"{library}({long_name.name})", f"{library}(gpu.o)")
+    assert (found.host_file, found.cuda_file) == (f"{library}({long_name.name})", f"{library}(gpu_stand_in.o)")
 
 
 def test_two_libraries_share_what_they_export(pair: dict[str, Path], tmp_path: Path) -> None:
     """The dynamic linker folds across libraries too; a function that a library keeps to itself is not folded."""
     host = linked(tmp_path, pair["cpu"], name="libhost.so")
-    cuda = linked(tmp_path, pair["gpu"], pair["device"], name="libcuda_side.so")
+    cuda = linked(tmp_path, pair["gpu_stand_in"], pair["device"], name="libcuda_side.so")
     assert KERNEL in {c.symbol for c in collisions.find(read(host, cuda)) if c.kernel}
     hidden = compiled(tmp_path, CPU_TEMPLATE, "-shared", "-fPIC", "-fvisibility=hidden", name="libhidden.so")
     assert collisions.find(read(hidden, cuda)) == []
@@ -118,7 +118,7 @@ def test_two_libraries_share_what_they_export(pair: dict[str, Path], tmp_path: P
 
 def test_a_program_keeps_to_itself_what_it_does_not_export(pair: dict[str, Path], tmp_path: Path) -> None:
     source = CPU_TEMPLATE + "int main() { inverse_kernel<float>(0, 0, 0); }"
-    cuda = linked(tmp_path, pair["gpu"], pair["device"], name="libcuda_side.so")
+    cuda = linked(tmp_path, pair["gpu_stand_in"], pair["device"], name="libcuda_side.so")
     compiled(tmp_path, source, name="main.o")
     for flag, expected in (("-Wl,--no-export-dynamic", []), ("-Wl,--export-dynamic", [KERNEL])):
         subprocess.run(["g++", flag, "main.o", "-o", "main"], cwd=tmp_path, check=True)
@@ -166,7 +166,7 @@ def test_a_symbol_that_another_given_file_defines_is_not_torchs(tmp_path: Path) 
     assert alone.exported_by is None
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu_stand_in"])
 def test_every_cut_is_an_audit_error_or_a_shorter_truth(pair: dict[str, Path], name: str, tmp_path: Path) -> None:
     data = pair[name].read_bytes()
     cut = tmp_path / "cut.o"
@@ -179,8 +179,8 @@ def test_every_cut_is_an_audit_error_or_a_shorter_truth(pair: dict[str, Path], n
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_bytes_give_binaries_or_an_audit_error(data: st.DataObject, pair: dict[str, Path]) -> None:
-    base = pair["gpu"].read_bytes()
-    file = pair["gpu"].with_name("fuzzed.o")
+    base = pair["gpu_stand_in"].read_bytes()
+    file = pair["gpu_stand_in"].with_name("fuzzed.o")
     mutated = bytearray(base)
     headers = int.from_bytes(base[40:48], "little")
     places = st.one_of(st.integers(0, 63), st.integers(headers, len(base) - 1), st.integers(0, len(base) - 1))
@@ -197,7 +197,7 @@ def test_sections_that_claim_the_world(pair: dict[str, Path], tmp_path: Path) ->
     """A section of 2^62 bytes, and a fat binary that is all hole: an error at once, not memory."""
     hole = assembled(tmp_path, '.section .nv_fatbin, "aw", @nobits\nhole: .zero 1099511627776\n', name="hole.o")
     assert read(hole)[0].fat_binaries == ()
-    data = bytearray(pair["gpu"].read_bytes())
+    data = bytearray(pair["gpu_stand_in"].read_bytes())
     headers = int.from_bytes(data[40:48], "little")
     for at in range(headers, len(data), 64):
         data[at + 32 : at + 40] = (1 << 62).to_bytes(8, "little")

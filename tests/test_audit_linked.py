@@ -83,9 +83,11 @@ def test_two_functions_of_a_kernels_name_are_no_fold() -> None:
 
 def test_a_linked_file_gives_a_hint(pair: dict[str, Path], cured: dict[str, Path], tmp_path: Path) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    folded = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], fat, name="folded.so")
-    whole = linked(tmp_path, cured["cpu"], cured["gpu"], cured["device"], fat, name="whole.so")
-    kept = linked(tmp_path, pair["gpu"], pair["cpu"], pair["device"], fat, name="kept.so")  # the stub came first and was kept
+    folded = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], fat, name="folded.so")
+    whole = linked(tmp_path, cured["cpu"], cured["gpu_stand_in"], cured["device"], fat, name="whole.so")
+    kept = linked(
+        tmp_path, pair["gpu_stand_in"], pair["cpu"], pair["device"], fat, name="kept.so"
+    )  # the stub came first and was kept
     states = {file.name: linked_files.verdicts([read(file)])[0] for file in (folded, whole, kept)}
     assert {name: v.state for name, v in states.items()} == {"folded.so": "fail", "whole.so": "ok", "kept.so": "ok"}
     assert all("hint, not proof" in v.what for v in states.values())
@@ -94,7 +96,7 @@ def test_a_linked_file_gives_a_hint(pair: dict[str, Path], cured: dict[str, Path
 
 def test_a_stripped_library_does_not_pass_for_a_good_one(pair: dict[str, Path], tmp_path: Path) -> None:
     fat = with_fat_binary(tmp_path, fat_binary())
-    library = linked(tmp_path, pair["cpu"], pair["gpu"], pair["device"], fat, name="stripped.so")
+    library = linked(tmp_path, pair["cpu"], pair["gpu_stand_in"], pair["device"], fat, name="stripped.so")
     subprocess.run(["strip", str(library)], check=True)
     (verdict,) = linked_files.verdicts([read(library)])
     assert verdict.state == "warn" and "stripped" in verdict.what

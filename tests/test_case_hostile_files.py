@@ -92,6 +92,7 @@ def test_a_file_that_grows_while_it_is_read(original: Case, place: Path, monkeyp
     assert "changed" in refused(place).reason
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a POSIX pipe")
 def test_a_file_exchanged_for_a_pipe_after_it_was_looked_at(
     original: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

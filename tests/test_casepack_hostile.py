@@ -47,6 +47,7 @@ def packed(original: Case, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return pack_case(folder_of(original), tmp_path_factory.mktemp("packed") / "small.zip").read_bytes()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows' zipfile writes no name with a backslash for it to refuse")
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
 def test_names_that_are_refused(original: Case, tmp_path: Path, name: str) -> None:
     for files in ([(name, b"{}")], [*members(original)[1:], (name, file_of(original, DOCUMENT))]):
@@ -79,6 +80,7 @@ def test_members_that_are_no_files(original: Case, tmp_path: Path, kind: int) ->
     assert "regular" in refused(tmp_path, zip_of([(flagged, document[1]), tensors])).reason
 
 
+@pytest.mark.skipif(os.name == "nt", reason="compares names by their slashes")
 def test_wrong_sets_of_members(original: Case, tmp_path: Path) -> None:
     document, tensors = members(original)
     cases: dict[str, list[Member]] = {

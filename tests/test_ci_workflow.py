@@ -81,6 +81,13 @@ def _python(words: list[str]) -> None:
         assert all((ROOT / word).exists() for word in words[2:] if word in ("tests", "cases", "constraints.txt")), words
 
 
+def test_wine_is_there_before_the_tests_that_run_windows_programs():
+    texts = {"ci.yml": FILE.read_text(encoding="utf-8"), ".ci/run": (ROOT / ".ci" / "run").read_text(encoding="utf-8")}
+    for name, text in texts.items():
+        installed, tested = re.search(r"apt-get install .*wine wine64", text), re.search(r"^( *- run: )?make test", text, re.M)
+        assert installed.start() < tested.start(), name
+
+
 def test_the_extras_and_markers_it_names_exist():
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     everything = "\n".join(text for _, text in RUNS)

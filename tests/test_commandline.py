@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+from harness import commandline
 from harness.commandline import command_line
 from sim3solve.compiler import Compiler, words_of
 
@@ -52,3 +53,10 @@ def environment(encoding: str | None) -> dict[str, str]:
 
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
     return kept if encoding is None else kept | {"PYTHONIOENCODING": encoding}
+
+
+def test_a_program_is_looked_for_on_path_first_on_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(commandline.shutil, "which", lambda name: str(tmp_path / "Scripts" / name) if name == "python" else None)
+    assert commandline.found_on_path(["python", "main.py"], windows=True) == [str(tmp_path / "Scripts" / "python"), "main.py"]
+    assert commandline.found_on_path(["nothing", "x"], windows=True) == ["nothing", "x"]
+    assert commandline.found_on_path(["python", "main.py"], windows=False) == ["python", "main.py"]

@@ -153,6 +153,21 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, harness: Callable[..., Done
         assert said in done.stderr.replace("\n", "") and "Traceback" not in done.stderr
 
 
+def test_what_could_not_be_tried_is_said_and_is_no_good_news(tmp_path: Path, harness: Callable[..., Done]) -> None:
+    gone = made.outcome("c", "lietorch", Kind.UNAVAILABLE, reason="needs an NVIDIA GPU, and torch sees none here")
+    also = made.outcome("d", "lietorch", Kind.UNAVAILABLE, reason="needs an NVIDIA GPU, and torch sees none here")
+    fine = made.outcome("c", "torch", Kind.OK, expected=True)
+    nothing = harness("diagnose", str(made.write_run(tmp_path / "nothing", [gone, also])))
+    assert nothing.returncode == 0, nothing.stderr
+    assert "nothing is wrong" not in nothing.stdout and "nothing was tried, so nothing is known" in nothing.stdout
+    assert "2 of 2 outcomes could not be tried:\n   lietorch (2): needs an NVIDIA GPU" in nothing.stdout
+    some = harness("diagnose", str(made.write_run(tmp_path / "some", [gone, fine])))
+    assert "nothing is wrong in what was tried\n1 of 2 outcomes could not be tried:" in some.stdout
+    assert harness("diagnose", str(made.write_run(tmp_path / "all", [fine]))).stdout == "nothing is wrong here\n"
+    document = json.loads(harness("diagnose", str(tmp_path / "nothing"), "--json").stdout)
+    assert document["not_tried"] == [{"solver": "lietorch", "reason": gone.reason, "outcomes": 2}]
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 [red]x[/red] <script>alert(1)</script> \u202e {{7*7}}"
 
 

@@ -27,12 +27,14 @@ from diagnosis_evidence import (
 from problem_factory import random_case
 
 from harness.case import Case, Recorded
+from harness.diagnosis.blocking import read_blocking
 from harness.diagnosis.bugs import diagnosed, distinct_bugs
-from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_documents, read_probe, read_sweep
+from harness.diagnosis.documents import Documents, FatBinary, read_audit, read_doctor, read_documents, read_probe, read_sweep
 from harness.diagnosis.inputs import input_facts
 from harness.diagnosis.recorded import raised_line, recorded_outcome
 from harness.errors import ResultError
 from harness.outcome import Kind, Outcome
+from harness.run import read_object
 
 NONE = Documents()
 
@@ -107,10 +109,10 @@ def test_a_call_that_never_came_back_is_unknown_until_probe_and_audit_speak() ->
     own = recorded_outcome(case_with(Recorded(event="never_returned")))
     [bug] = bugs(own)
     assert (bug.diagnosis.cause, bug.diagnosis.confidence, bug.failure) == ("never-returned", "unknown", True)
-    on_gpu = dataclasses.replace(own, input=own.input | {"devices": ["cuda:0"]})
+    on_gpu = dataclasses.replace(own, input=own.input | {"devices": ["cuda:0"], "versions": {"lietorch": "0.2"}})
     ladder = probe(rung("inv", "crash"), rung("inv", "ok", device="cpu"))
     [bug] = bugs(on_gpu, documents=Documents(audits=(audit(INV_SYMBOL),), probe=ladder))
-    assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "proven")
+    assert (bug.diagnosis.cause, bug.diagnosis.confidence) == ("host-symbol-collision", "likely")
     assert (
         bugs(own, documents=Documents(audits=(audit(INV_SYMBOL),), probe=ladder))[0].diagnosis.cause == "never-returned"
     )  # on a CPU
@@ -146,7 +148,17 @@ GOOD: dict[str, Any] = {
     "audit": {
         "files": [{"path": "a.o"}, "b.o"],
             "collisions": [{"symbol": "_Z3inv", "demangled": INV_SYMBOL, "host_file": "a", "cuda_file": "b"}],
-        "architectures": [{"arch": "sm_90"}, {"arch": "compute_90"}], "undefined_torch": [{"symbol": "_ZN3c10E"}, "_ZN2atE"],
+        "architectures": [
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 0, "arch": "sm_90", "kernels": 3},
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 0, "arch": "compute_90", "kernels": None},
+            {"file": "b.o", "section": ".nv_fatbin", "offset": 64, "arch": "sm_80", "kernels": 0},
+            {"file": "b.o", "section": "__nv_relfatbin", "offset": 0, "relocatable": True, "arch": "sm_70", "kernels": 3},
+            {"file": "c.o", "section": ".nv_fatbin", "offset": 0, "arch": "sm_75", "kernels": 1},
+        ],
+        "undefined_torch": [
+            {"symbol": "_ZN3c10E", "exported_by": ""}, {"symbol": "_ZN2atE", "exported_by": "libtorch_cpu.so"},
+            {"symbol": "_ZN5torchE", "exported_by": None},
+        ],
         "verdicts": [{"check": "collisions", "state": "fail", "what": "one", "fix": ""}],
     },
     "probe": {"target": "lietorch", "rungs": [{"op": "inv", "device": "cuda:0", "batch": 1, "result": "crash",
@@ -155,8 +167,10 @@ GOOD: dict[str, Any] = {
     "sweep": {"case": "c", "solver": "s", "tool": "none", "rule": "", "layouts": [
         {"layout": "shift-4", "outcome": "CRASHED", "tensors": {"Xf": {"mod16": 4}}},
             {"layout": "x", "outcome": "OK", "faulted": None}]},
+    "blocking": {"run": "r", "environment": {"variables": {"CUDA_LAUNCH_BLOCKING": "1"}},
+                 "outcomes": [json.loads(json.dumps(outcome(Kind.OK).to_json()))]},
 }  # fmt: skip
-READ = {"audit": read_audit, "probe": read_probe, "doctor": read_doctor, "sweep": read_sweep}
+READ = {"audit": read_audit, "probe": read_probe, "doctor": read_doctor, "sweep": read_sweep, "blocking": read_blocking}
 
 
 def test_documents_are_read(tmp_path: Path) -> None:
@@ -164,10 +178,35 @@ def test_documents_are_read(tmp_path: Path) -> None:
     for name, document in GOOD.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
         read[name] = READ[name](tmp_path / f"{name}.json")
-    assert read["audit"].files == ("a.o", "b.o") and read["audit"].architectures == ("sm_90", "compute_90")
-    assert read["audit"].undefined_torch == ("_ZN3c10E", "_ZN2atE") and not read["audit"].clean_of_collisions
+    assert read["audit"].files == ("a.o", "b.o") and read["audit"].fat_binaries == (
+        FatBinary("b.o", ("sm_90", "compute_90")),
+        FatBinary("c.o", ("sm_75",)),
+    )
+    assert (read["audit"].undefined_torch, read["audit"].resolved_torch) == (("_ZN3c10E",), ("_ZN2atE",))
+    assert not read["audit"].clean_of_collisions
     assert (read["probe"].rungs[0].exit_name, read["probe"].rungs[0].batch) == ("SIGSEGV", "1")
     assert [it.faulted for it in read["sweep"].layouts] == [True, None]
+    assert read["blocking"] == (outcome(Kind.OK),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("name", GOOD)
+def test_a_document_that_windows_powershell_wrote_is_read(tmp_path: Path, name: str, encoding: str) -> None:
+    plain, saved = tmp_path / "plain" / f"{name}.json", tmp_path / f"{name}.json"
+    plain.parent.mkdir()
+    plain.write_text(json.dumps(GOOD[name]))
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    saved.write_bytes((mark + json.dumps(GOOD[name]).replace("\n", "\r\n")).encode(encoding))
+    assert READ[name](saved) == READ[name](plain)
+    assert read_object(saved) == GOOD[name]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe{", b"\xff\xfe\x00\xd8", b"\xef\xbb\xbf\xff", b"\xfe\xff", b"\xff"])
+def test_a_damaged_one_of_theirs_names_file_and_field(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "audit.json").write_bytes(data)
+    for read in (read_audit, read_object):
+        with pytest.raises(ResultError, match=r"audit\.json: json"):
+            read(tmp_path / "audit.json")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +240,7 @@ def test_one_damaged_file_beside_a_run_costs_only_itself(tmp_path: Path) -> None
 
 
 def test_a_missing_document_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ResultError, match="No such file"):
+    with pytest.raises(ResultError, match=r"none\.json: file: "):
         read_audit(tmp_path / "none.json")
 
 

@@ -8,16 +8,20 @@ import re
 from pathlib import Path
 
 import pytest
+from diagnosis_evidence import died, evidence, off, oracle
 from diagnosis_near import NEAR
 from diagnosis_rows import ROWS as FIRST_ROWS
 from diagnosis_rows import Row
 from diagnosis_rows_more import MORE_ROWS
 
 from harness.diagnosis.engine import RULES, diagnose
-from harness.diagnosis.evidence import Evidence, text_of
+from harness.diagnosis.evidence import LABELS, Evidence, text_of
 from harness.diagnosis.rule import SIDES
+from harness.diagnosis.stages import in_words
+from harness.diagnosis.updates import REMEDIES, UNKNOWN_UPDATE, remedy_of
+from harness.divergence import UPDATES, Explanation
 from harness.jsonfile import dumps
-from harness.outcome import CONFIDENCES, Outcome
+from harness.outcome import CONFIDENCES, STAGES, Outcome
 
 ROWS = [*FIRST_ROWS, *MORE_ROWS]
 DOCS = Path(__file__).parent.parent / "docs" / "failure-modes.md"
@@ -72,8 +76,12 @@ def assert_quoted(e: Evidence, quote: str, where: str) -> None:
             where,
         )
         return
+    label = LABELS.get(where.rpartition(": ")[2])
+    if owner is not None and label is not None:
+        quote = quote.removeprefix(f"{label}: ").removeprefix("yes")
     known = _written(owner) if owner is not None else dumps(dataclasses.asdict(e.documents))
-    missing = [word for word in re.findall(r"[\w.]{3,}", quote) if word.strip(".") not in known and not word.startswith("0x")]
+    quote = re.sub(r"^(this GPU|not in torch): ", "", quote)
+    missing = [word for word in re.findall(r"\w{3,}", quote) if word not in known and not word.startswith("0x")]
     assert not missing, (quote, where, missing)
 
 
@@ -106,3 +114,40 @@ def test_a_diagnosis_survives_its_file(row: Row) -> None:
     outcome = dataclasses.replace(row.fires.outcome, diagnosis=diagnosis)
     read = Outcome.from_json(json.loads(dumps(outcome.to_json())))
     assert read.diagnosis == diagnosis
+
+
+def test_every_known_wrong_update_has_its_own_remedy_and_refutation() -> None:
+    assert list(REMEDIES) == [name for name, _, _ in UPDATES]
+    fixes = [remedy.fix for remedy in REMEDIES.values()]
+    assert len(set(fixes)) == len(fixes)
+    for name, formula, _ in UPDATES:
+        told = str(Explanation(name, formula, 0, 4, 0.003, 0.12, ()))
+        diagnosis = diagnose(evidence(off(parity={"trace_cause": told}), oracle=oracle()))
+        assert diagnosis is not None and diagnosis.cause == "wrong-update"
+        assert diagnosis.sentence.startswith(f"Mathematics: {name}: from iteration 0 on")
+        assert (diagnosis.fix, diagnosis.refute) == (REMEDIES[name].fix, REMEDIES[name].refute)
+    assert remedy_of("an update of a later version: from iteration 0 on") is UNKNOWN_UPDATE
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_no_fact_is_a_bare_value(row: Row) -> None:
+    """A number, a word of JSON or a list says nothing by itself."""
+    diagnosis = diagnose(row.fires)
+    assert diagnosis is not None
+    for fact in diagnosis.facts:
+        assert not re.fullmatch(r"[-+\d.e]+|true|false|null|yes|no|(sm|compute)_\w+|_Z\w+|[\[{].*|", fact.quote), fact
+
+
+def test_every_stage_has_words_of_its_own() -> None:
+    stages = ["none", *STAGES, "iteration 3", "again: end of each window against a guard page"]
+    words = [in_words(stage) for stage in stages]
+    assert len(set(words)) == len(words) and not any("stage" in word for word in words)
+    for stage, word in zip(stages, words, strict=True):
+        diagnosis = diagnose(evidence(died(-11, faulthandler="", stage=stage)))
+        assert diagnosis is not None
+        assert diagnosis.sentence.endswith(f"the process died because it read or wrote memory that it must not touch, {word}.")
+
+
+def test_the_page_of_outcomes_names_every_confidence() -> None:
+    page = DOCS.with_name("outcomes.md").read_text(encoding="utf-8")
+    assert f"confidence ({', '.join(f'`{word}`' for word in CONFIDENCES)})" in page

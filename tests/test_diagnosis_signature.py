@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from diagnosis_evidence import (
@@ -150,6 +151,35 @@ def test_the_thread_that_died_is_the_one_that_is_read() -> None:
     assert [f.word for f in frames.from_faulthandler(other + LIETORCH_STACK)][:1] == ["group_ops.forward"]
     assert frames.from_faulthandler("Windows fatal exception: access violation\n") == ()
     assert frames.from_faulthandler('  File "' + "x" * 100_000) == ()
+
+
+TRACKED = """Fatal Python error: Segmentation fault
+
+Current thread 0x01 (most recent call first):
+  File "/me/MASt3R-SLAM/mast3r_slam/tracker.py", line 200 in solve
+  File "/opt/site-packages/harness/adapters/iterations.py", line 70 in solve
+  File "/me/MASt3R-SLAM/mast3r_slam/tracker.py", line 260 in opt_pose_ray_dist_sim3
+  File "/opt/site-packages/harness/record/methods.py", line 85 in method
+  File "/opt/site-packages/harness/adapters/checkout.py", line 131 in _solve
+  File "/opt/site-packages/harness/adapters/checkout.py", line 63 in solve
+  File "/opt/site-packages/harness/worker.py", line 141 in _solve
+"""
+
+
+def test_what_stands_between_the_trackers_own_calls_is_none_of_its() -> None:
+    for stack in (
+        TRACKED,
+        TRACKED.replace("/opt/site-packages/", "C:\\venv\\Lib\\site-packages\\").replace("harness/", "harness\\"),
+    ):
+        named = signature(died(-11, faulthandler=stack, solver="mast3r-slam:/me/MASt3R-SLAM"))
+        assert named == "crash | access-violation | tracker.solve < tracker.opt_pose_ray_dist_sim3"
+
+
+def test_every_file_of_the_harness_that_a_stack_may_show_is_there() -> None:
+    folder = Path(frames.__file__).parents[1]
+    for name in ("adapters/iterations.py", "record/methods.py", "adapters/checkout.py", "adapters/revision.py", "worker.py"):
+        assert (folder / name).is_file()
+        assert frames.top((frames.Frame(f"/x/harness/{name}", 1, "f", 1),)) == ()
 
 
 def test_at_a_time_limit_it_is_the_thread_that_solves() -> None:

@@ -181,3 +181,18 @@ def test_the_commands_of_a_page_run(page, made, tmp_path):
         assert done.returncode in allowed and "Traceback" not in done.stderr, said
         if words_after_harness(command.run) == [["doctor"]]:
             _done.add("harness doctor")
+
+
+def test_the_case_study_goes_from_symptom_to_fix_on_both_systems():
+    page = ROOT / "docs" / "case-study.md"
+    of = {language: [] for language in ("", "sh", "powershell")}
+    for language, _, lines in blocks(page):
+        of.setdefault(language, []).extend(line.strip() for line in lines)
+    assert any('**/*.o"' in line for line in of["sh"]) and any('**/*.obj"' in line for line in of["powershell"])
+    assert any(line.startswith("NVCC_APPEND_FLAGS=") for line in of["sh"])
+    assert any(line.startswith("$env:NVCC_APPEND_FLAGS = ") for line in of["powershell"])
+    for line in of[""]:  # for every shell
+        assert not re.match(r"[A-Z_0-9]+=|\$env:|export |set ", line), line
+    written = {word for command in commands(page) for word in re.findall(r"--out (\S+\.json)", command.text)}
+    read = {word for command in commands(page) for word in re.findall(r"--(?:audit|probe) (\S+\.json)", command.text)}
+    assert read and read <= written

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from docs_commands import blocks
 from test_repro_script import POWERSHELL, SCRIPT, below, name_of, parsed
 from typer.testing import CliRunner
 
@@ -49,6 +50,15 @@ def test_every_block_is_powershell_or_for_wsl():
             assert "In WSL" in PAGE.partition(text)[0].rstrip("`\n").splitlines()[-1]
 
 
+@pytest.mark.parametrize("page", ["case-study.md", "tutorial-crash.md"])
+def test_a_block_for_powershell_on_another_page_is_powershell(page):
+    written = [lines for language, _, lines in blocks(ROOT / "docs" / page) if language == "powershell"]
+    assert written
+    for lines in written:
+        text = "\n".join(lines).replace(" -- ", " '--' ")
+        assert not parsed(text.encode()).has_error, text
+
+
 def test_the_script_takes_what_it_is_given():
     declared = SCRIPT.read_text(encoding="ascii").split("param(")[1].splitlines()[0]
     calls = [line.partition("-File ")[2].split() for _, line in LINES if line.startswith("powershell ")]
@@ -60,7 +70,7 @@ def test_registry_keys_are_those_that_the_code_reads():
     written = {(key, value) for key, value in re.findall(r'reg (?:add|query) "HKLM\\([^"]+)" /v (\w+)', PAGE)}
     assert written == {
         (LOCAL_DUMPS, "DumpType"), (WER, "DontShowUI"), (registry.GRAPHICS, "TdrDelay"), (registry.GRAPHICS, "HwSchMode"),
-        (registry.DEBUGGER, "EnableInterface"),
+        (registry.DEBUGGER, "EnableInterface"), (registry.FILES, "LongPathsEnabled"),
     }  # fmt: skip
     assert DEFAULT_FOLDER in PAGE and f"{MAX_BYTES >> 30} GiB stays" in PAGE
 

@@ -48,9 +48,12 @@ def checks_of(done: subprocess.CompletedProcess) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="os.environb")
-def test_this_machine_in_one_document_within_seconds():
+def test_this_machine_in_one_document_within_seconds(tmp_path):
     start = time.monotonic()
-    found = checks_of(doctor("--json"))
+    file = tmp_path / "doctor.json"
+    done = doctor("--json", "--out", str(file))
+    found = checks_of(done)
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(done.stdout)
     assert time.monotonic() - start < 45
     assert [name for name in NAMES if name not in found] == []
     assert found["torch"]["state"] == "ok" and found["solver torch"]["state"] == "ok"
@@ -75,7 +78,7 @@ def test_a_machine_on_which_everything_is_broken(tmp_path):
     (tmp_path / "lib" / "lietorch_backends.py").write_text("import os; os._exit(0)")
     start = time.monotonic()
     done = doctor(
-        "--timeout", "2", "--json", "--out", "/proc/reports", PATH=str(tmp_path / "bin"), PYTHONPATH=str(tmp_path / "lib"),
+        "--timeout", "2", "--json", "--reports", "/proc/reports", PATH=str(tmp_path / "bin"), PYTHONPATH=str(tmp_path / "lib"),
         CUDA_VISIBLE_DEVICES="\x1b[2J\udcff0", AWS_SECRET_ACCESS_KEY="hunter2", TMPDIR="/no/such", SIM3SOLVE_CACHE="/proc/cache",
         SIM3SOLVE_THREADS="many", LD_LIBRARY_PATH="\udc80:::/stubs", PYTHONINSPECT="1", COLUMNS="many", LINES="-1", TERM="junk",
         USER="hunter3", HOSTNAME="hunter4-host", OMP_NUM_THREADS="0", CXX="", LANG="xx_YY.nothing",

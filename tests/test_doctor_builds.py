@@ -15,7 +15,7 @@ from harness.doctor import extensions, toolkit, torch_build
 from harness.doctor.ask import Asker, Problem
 from harness.doctor.facts import EXTENSIONS, MODULES
 from harness.doctor.machine import Machine
-from harness.doctor.versions import numbers, of_driver_api, serves
+from harness.versions import numbers, of_driver_api, serves
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="plants shell scripts")
 compiled = pytest.mark.skipif(sys.platform != "linux" or shutil.which("gcc") is None, reason="makes an extension with gcc")

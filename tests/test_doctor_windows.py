@@ -12,7 +12,7 @@ from test_doctor_ask import script
 from harness.doctor import registry, windows
 from harness.doctor.ask import Asker, Problem
 from harness.doctor.machine import Machine
-from harness.doctor.registry import DEBUGGER, GRAPHICS, Value
+from harness.doctor.registry import DEBUGGER, FILES, GRAPHICS, Value
 
 posix = pytest.mark.skipif(os.name == "nt", reason="plants shell scripts")
 WINDOWS = Machine(system="win32", environ={})
@@ -178,3 +178,18 @@ def test_wsl_whose_windows_programs_cannot_be_run(tmp_path):
     value = registry.read(machine, Asker(1), DEBUGGER, "EnableInterface")
     check = windows.debugger(lambda key, name: value, in_wsl=True)
     assert check.state == "warn" and "reg.exe" in check.detail and "wsl --shutdown" in check.fix
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "said"),
+    [
+        ({}, "warn", "260"),
+        ({(FILES, "LongPathsEnabled"): 0}, "warn", "off"),
+        ({(FILES, "LongPathsEnabled"): 1}, "ok", "on"),
+        ({FILES: PermissionError(13, "Access is denied")}, "skip", "Access is denied"),
+    ],
+)
+def test_long_paths(plant, values, state, said):
+    check = windows.long_paths(plant(values))
+    assert check.state == state and said in check.detail
+    assert state == "ok" or "LongPathsEnabled /t REG_DWORD /d 1" in check.fix

@@ -41,3 +41,11 @@ def test_a_torch_that_hangs_is_given_up(tmp_path, monkeypatch):
 
 def _with_path(variables, folder):
     return variables | {"PYTHONPATH": f"{folder}:{variables['PYTHONPATH']}"}
+
+
+def test_variables_that_change_what_a_gpu_does_are_kept_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in environment.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    assert environment.basics()["variables"] == {"CUDA_LAUNCH_BLOCKING": "1"}

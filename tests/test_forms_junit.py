@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,6 +10,7 @@ import pytest
 from forms_run import HOSTILE, hostile_run, with_findings
 from junit_form import problems
 from report_run import realistic, write_run
+from run_cli import harness
 
 from harness.forms.junit import junit
 from harness.forms.pick import diagnosed_bugs
@@ -104,13 +103,10 @@ def test_a_damaged_clock_is_no_end(tmp_path):
 def test_command_line(tmp_path):
     folder = write_run(tmp_path / "run", with_findings())
     file = tmp_path / "out.xml"
-    run = [sys.executable, "-m", "harness", "export", str(folder)]
-    done = subprocess.run([*run, "--junit", str(file), "--markdown", "-"], cwd=ROOT, capture_output=True, timeout=60)
+    done = harness("export", str(folder), "--junit", str(file), "--markdown", "-")
     assert done.returncode == 0, done.stderr
-    assert problems(file.read_bytes()) == [] and done.stdout.startswith(b"## Pose solvers")
-    nothing = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert problems(file.read_bytes()) == [] and done.stdout.startswith("## Pose solvers")
+    nothing = harness("export", str(folder))
     assert nothing.returncode == 2 and "--sarif" in nothing.stderr
-    no_folder = subprocess.run(
-        [*run, "--junit", str(tmp_path / "no" / "x.xml")], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    no_folder = harness("export", str(folder), "--junit", str(tmp_path / "no" / "x.xml"))
     assert no_folder.returncode == 2 and "cannot be written" in no_folder.stderr and "Traceback" not in no_folder.stderr

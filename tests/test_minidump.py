@@ -22,8 +22,10 @@ from harness.isolation import with_dump
 from harness.jsonfile import write_json
 from harness.minidump import LOCAL_DUMPS, WER, LocalDumps, local_dumps, of_child
 from harness.outcome import Kind, Outcome
+from harness.record import minidumps
 from harness.run import OUTCOMES, RUN_FILE
 from harness.worker_files import JOURNAL
+from sim3solve import held
 
 PYTHON = LOCAL_DUMPS + r"\python.exe"
 DIED = Outcome("c", "s", "none", Kind.CRASHED, "solving", 1.0, "again", exit=decode(0xC0000005, windows=True))
@@ -154,13 +156,14 @@ def test_a_file_that_is_held_is_tried_again_then_left(job, monkeypatch):
     leave(dumps, "python.exe.4242.dmp")
     tries, move = [], minidump.shutil.move
 
-    def held(source, target):
+    def refused(source, target):
         tries.append(source)
         if len(tries) < 3:
             raise PermissionError(13, "in use")
         return move(source, target)
 
-    monkeypatch.setattr(minidump.shutil, "move", held)
+    monkeypatch.setattr(minidump.shutil, "move", refused)
+    monkeypatch.setattr(held, "_WINDOWS", True)
     assert of_child(folder / JOURNAL, dumps, folder).moved and len(tries) == 3
     leave(dumps, "python.exe.4242.dmp")
     tries.clear()
@@ -214,3 +217,39 @@ def test_a_bundle_says_that_there_is_a_dump_and_does_not_hold_it(tmp_path):
 def test_the_doctors_line(found, state, said, fix):
     check = windows.crash_dumps(found)
     assert check.state == state and said in check.detail and fix in check.fix
+
+
+def settings(monkeypatch, folder):
+    names = []
+
+    def asked(program):
+        names.append(program)
+        return LocalDumps(folder, True) if folder is not None else None
+
+    monkeypatch.setattr(minidumps, "_WINDOWS", True)
+    monkeypatch.setattr(minidump, "local_dumps", asked)
+    return names
+
+
+def test_of_a_recorded_program_that_died(job, monkeypatch):
+    """Its processes are known by the journals of the recording; a virtual environment's python.exe starts another one."""
+    _, dumps = job
+    names = settings(monkeypatch, dumps.folder)
+    since = time.time()
+    leave(dumps, "python.exe.4242.dmp", b"MDMP" * 300_000)
+    leave(dumps, "python.exe.7.dmp", age_s=60)
+    leave(dumps, "python.exe.9.dmp")
+    left = minidumps.left_by([4242, 7, 4242], since, r"python")
+    assert [dump.file.name for dump in left.dumps] == ["python.exe.4242.dmp"] and "1.1 MiB" in left.words
+    assert left.to_json()["files"] == [{"file": str(dumps.folder / "python.exe.4242.dmp"), "bytes": 1_200_000}]
+    assert names == ["python.exe"] and (dumps.folder / "python.exe.4242.dmp").exists()
+
+
+def test_where_there_is_none_it_is_said_why(job, monkeypatch):
+    _, dumps = job
+    settings(monkeypatch, dumps.folder)
+    assert "left no minidump" in minidumps.left_by([4242], time.time(), "python.exe").words
+    settings(monkeypatch, None)
+    assert "docs/windows.md" in minidumps.left_by([4242], time.time(), "python.exe").words
+    monkeypatch.setattr(minidumps, "_WINDOWS", False)
+    assert minidumps.left_by([4242], time.time(), "python.exe") is None

@@ -216,8 +216,9 @@ def test_the_command_prints_one_document_and_ends_with_1(tmp_path):
         "import torch\nclass SO3:\n    def __init__(self, data): self.data = data\n    def adjT(self, a): return -a\n",
         encoding="utf-8",
     )
-    done = harness(str(file), "--json", "--device", "cpu")
+    done = harness(str(file), "--json", "--device", "cpu", "--out", str(tmp_path / "probe.json"))
     document = json.loads(done.stdout)
+    assert json.loads((tmp_path / "probe.json").read_text(encoding="utf-8")) == document
     assert done.returncode == 1
     assert set(document) == {"target", "environment", "rungs", "first_failing", "conclusion"}
     keys = {"op", "group", "dtype", "device", "batch", "layout", "stream", "thread", "result", "error", "detail", "exit"}

@@ -182,7 +182,7 @@ def test_parquet_and_csv_hold_one_row_per_outcome(folder: Path) -> None:
     causes = [(it.diagnosis.cause, it.diagnosis.confidence) if it.diagnosis else (None, None) for it in outcomes]
     assert [(row["cause"], row["confidence"]) for row in rows] == causes
     assert [row["signature"] for row in rows] == [it.signature or None for it in outcomes]
-    frame = pd.read_csv(folder / "results.csv")
+    frame = pd.read_csv(folder / "results.csv", float_precision="round_trip")
     back = pd.read_parquet(folder / "results.parquet")
     assert list(frame.columns) == list(back.columns)
     assert len(frame) == len(outcomes)

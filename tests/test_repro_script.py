@@ -80,6 +80,20 @@ def test_it_is_powershell_without_a_fault():
     }  # fmt: skip
 
 
+def test_the_python_of_path_comes_first():
+    """Which is that of an active environment; the launcher ``py -3`` takes the newest that is installed."""
+    (found,) = [it for it in below(parsed(SCRIPT.read_bytes()), "function_statement") if b"Find-Python" in it.text[:40]]
+    first = next(it for it in below(found, "assignment_expression") if it.text.startswith(b"$candidates"))
+    assert texts(first) == ["python", "py", "-3"]
+
+
+def test_every_parameter_can_be_given_by_file():
+    """With ``powershell -File`` every word is a string: no list, and nothing that begins with a dash, comes through."""
+    declared = SCRIPT.read_text(encoding="ascii").split("param(")[1].splitlines()[0]
+    assert "[]" not in declared and "$Python" in declared
+    assert "$python" not in SCRIPT.read_text(encoding="ascii"), "PowerShell takes it for the parameter"
+
+
 def test_a_fault_in_it_would_be_seen():
     assert parsed(SCRIPT.read_bytes().replace(b"} finally {", b"finally {")).has_error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import sanitized_solvers
 
+from harness.batch import run_batch
 from harness.casefile import read_document
 from harness.isolation import Limits, Task, run_isolated
 from harness.outcome import Kind, Outcome
@@ -21,7 +22,7 @@ from harness.process import open_launcher
 from harness.registry import resolve
 from harness.sanitizer import hostlog, hosttools
 from harness.sanitizer.elfnames import asks_for
-from sim3solve import compiler
+from sim3solve import compiler, native
 
 ROOT = Path(__file__).parent.parent
 SOLVERS = Path(__file__).with_name("sanitized_solvers.py")
@@ -74,10 +75,14 @@ def line_of(fault: str, source: Path) -> int:
 
 @pytest.mark.parametrize("tool", ["asan", "ubsan"])
 @pytest.mark.parametrize("case", LAYOUTS, ids=lambda case: case.name)
-def test_the_shipped_solver_is_clean(run, tool, case):
-    outcome = run(tool, "native_twice", case)
-    assert (outcome.kind, outcome.status, outcome.tool_state) == (Kind.OK, "CONVERGED", "clean"), outcome
-    assert outcome.values["watched_by"]["name"] == tool
+def test_the_shipped_solver_is_clean(tool, case, tmp_path):
+    """With one thread and with two: both are watched, and give the same bits."""
+    outcomes = [in_environment({native.THREADS_VARIABLE: threads}, "native", tool, tmp_path / threads, case) for threads in "12"]
+    for outcome in outcomes:
+        assert (outcome.kind, outcome.status, outcome.tool_state) == (Kind.OK, "CONVERGED", "clean"), outcome
+        assert outcome.values["watched_by"]["name"] == tool and len(outcome.values["watched_by"]["libraries"]) == 1
+    one, two = outcomes
+    assert (one.T_WCf, one.cost, one.iterations) == (two.T_WCf, two.cost, two.iterations)
 
 
 # fmt: off
@@ -92,10 +97,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_a_users_library_is_found(run, libraries, monkeypatch, fault):
+def test_a_fault_in_a_users_library_is_found(libraries, fault):
     tool, kind, space, direction, size, distance = FAULTS[fault]
-    monkeypatch.setenv(sanitized_solvers.LIBRARY, str(libraries[tool]))
-    outcome = with_library(run, libraries[tool], tool, fault)
+    outcome = with_library(libraries[tool], tool, fault)
     assert (outcome.kind, outcome.tool_state, len(outcome.findings)) == (Kind.FINDINGS, "findings", 1)
     found = outcome.findings[0]
     assert (found["kind"], found["space"], found["direction"], found["size"]) == (kind, space, direction, size)
@@ -113,37 +117,69 @@ def test_a_fault_in_a_users_library_is_found(run, libraries, monkeypatch, fault)
         assert found["address_mod_size"] == 4
 
 
-def with_library(run, library: Path, tool: str, fault: str) -> Outcome:
-    """The library's place travels in the environment, which a launcher that is open already has not."""
-    folder = library.parent / fault
+def with_library(library: Path, tool: str, fault: str) -> Outcome:
+    return in_environment({sanitized_solvers.LIBRARY: str(library)}, f"{SOLVERS}:{fault}", tool, library.parent / fault)
+
+
+def in_environment(more: dict[str, str], solver: str, tool: str, folder: Path, case: Path = CASE) -> Outcome:
+    """Runs with variables that a launcher that is open already has not."""
     folder.mkdir(exist_ok=True)
-    launcher = open_launcher(folder / "log", preload=(), threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in more.items():
+            patch.setenv(name, value)
+        launcher = open_launcher(folder / "log", preload=(), threads=1)
     try:
-        task = Task(CASE, read_document(CASE), resolve(f"{SOLVERS}:{fault}"), tool)
+        task = Task(case, read_document(case), resolve(solver), tool)
         return run_isolated(task, Limits(timeout_s=200), folder / "job", launcher)
     finally:
         launcher.close()
 
 
-@pytest.mark.parametrize(
-    ("library", "tool", "state"), [("asan", "asan", "clean"), ("ubsan", "ubsan", "clean"), ("none", "asan", "clean")]
-)
-def test_a_fine_library_is_clean(run, libraries, monkeypatch, library, tool, state):
-    """Built for no tool it would be no witness alone, but the shipped library that is called after it is built for it."""
-    monkeypatch.setenv(sanitized_solvers.LIBRARY, str(libraries[library]))
-    outcome = with_library(run, libraries[library], tool, "user_is_fine")
-    assert (outcome.kind, outcome.tool_state) == (Kind.OK, state), outcome.reason
+@pytest.mark.parametrize("tool", ["asan", "ubsan"])
+def test_a_fine_library_is_clean_and_named(libraries, tool):
+    outcome = with_library(libraries[tool], tool, "user_is_fine")
+    assert (outcome.kind, outcome.tool_state, outcome.notes) == (Kind.OK, "clean", ()), outcome.reason
+    assert outcome.values["watched_by"]["libraries"] == [str(libraries[tool])]
 
 
-def test_a_process_without_an_instrumented_library_is_not_clean(run):
-    outcome = run("asan", "oracle_alone")
+@pytest.mark.parametrize("fault", ["user_is_fine", "user_reads_past_the_end"])
+def test_a_library_that_is_not_built_for_the_tool_is_not_clean(libraries, fault):
+    """Whatever else is: the solver goes on with the shipped library, which is, and which is not the user's."""
+    outcome = with_library(libraries["none"], "asan", fault)
     assert (outcome.kind, outcome.tool_state) == (Kind.INCONCLUSIVE, "never attached")
-    assert "-fsanitize=address" in outcome.reason
+    assert "-fsanitize=address (it loaded libuser-none.so)" in outcome.reason
+    assert outcome.values["watched_by"]["libraries"] == []
 
 
-def test_a_crash_is_a_crash_and_asan_says_where(run, libraries, monkeypatch):
+def test_a_library_beside_a_watched_one_is_named(libraries):
+    outcome = with_library(libraries["asan"], "asan", "user_brings_another")
+    assert (outcome.kind, outcome.tool_state) == (Kind.OK, "clean"), outcome.reason
+    assert outcome.values["watched_by"]["libraries"] == [str(libraries["asan"])]
+    assert outcome.notes == ("asan did not watch libuser-none.so: not built with -fsanitize=address",)
+
+
+def test_in_a_batch_each_job_says_what_was_watched(libraries, tmp_path, monkeypatch):
+    """The second job finds the library loaded already, and it is its own all the same."""
     monkeypatch.setenv(sanitized_solvers.LIBRARY, str(libraries["asan"]))
-    outcome = with_library(run, libraries["asan"], "asan", "user_dereferences_null")
+    launcher = open_launcher(tmp_path / "log", preload=(), threads=1)
+    tasks = [Task(case, read_document(case), resolve(f"{SOLVERS}:user_is_fine"), "asan") for case in LAYOUTS[:2]]
+    try:
+        outcomes = [outcome for _, outcome in run_batch(tasks, Limits(timeout_s=200), tmp_path / "jobs", launcher)]
+    finally:
+        launcher.close()
+    assert (tmp_path / "jobs" / f"batch-{tasks[0].name}").is_dir()
+    assert [(it.tool_state, it.values["watched_by"]["libraries"]) for it in outcomes] == [("clean", [str(libraries["asan"])])] * 2
+
+
+@pytest.mark.parametrize("solver", ["oracle_alone", "native_wrapped"])
+def test_a_solver_without_a_library_of_its_own_is_not_clean(run, solver):
+    outcome = run("asan", solver)
+    assert (outcome.kind, outcome.tool_state) == (Kind.INCONCLUSIVE, "never attached")
+    assert "-fsanitize=address" in outcome.reason and "it loaded" not in outcome.reason
+
+
+def test_a_crash_is_a_crash_and_asan_says_where(libraries):
+    outcome = with_library(libraries["asan"], "asan", "user_dereferences_null")
     assert (outcome.kind, outcome.exit.signal, outcome.tool_state) == (Kind.CRASHED, "SIGSEGV", "findings")
     (found,) = outcome.findings
     assert (found["kind"], found["address"], found["direction"]) == ("invalid-access", 0, "read")
@@ -151,9 +187,8 @@ def test_a_crash_is_a_crash_and_asan_says_where(run, libraries, monkeypatch):
     assert "run_job" in [frame["function"] for frame in found["host_stack"]]
 
 
-def test_what_ubsan_saw_coming_is_its_finding_and_the_exit_stays_what_it_was(run, libraries, monkeypatch):
-    monkeypatch.setenv(sanitized_solvers.LIBRARY, str(libraries["ubsan"]))
-    outcome = with_library(run, libraries["ubsan"], "ubsan", "user_dereferences_null")
+def test_what_ubsan_saw_coming_is_its_finding_and_the_exit_stays_what_it_was(libraries):
+    outcome = with_library(libraries["ubsan"], "ubsan", "user_dereferences_null")
     assert (outcome.kind, outcome.exit.signal, outcome.exit.crashed) == (Kind.FINDINGS, "SIGSEGV", True)
     assert "null pointer" in outcome.findings[0]["message"]
 

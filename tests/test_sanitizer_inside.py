@@ -12,13 +12,14 @@ import torch
 from problem_factory import CASES
 
 from harness.casefile import read_case
+from harness.registry import SolverSpec
 from harness.sanitizer import inside
 from harness.solvers import Solver
 from harness.torch_layout import tensors
 from sim3solve import driver, pytorch
 from sim3solve.problem import PROBLEMS
 
-JOB = {"tool": "memcheck"}
+SPEC = SolverSpec("mine", "mine.py:make", "")
 
 
 class Driver:
@@ -56,7 +57,7 @@ def test_launches_through_the_driver_are_named(library, tmp_path):
         return "pose"
 
     before = library.cuLaunchKernelEx
-    solver = inside.watched(Solver(solve), "memcheck", tmp_path)
+    solver = inside.watched(Solver(solve), SPEC, "memcheck", tmp_path)
     assert solver.solve(None, None, None) == "pose"
     assert said(tmp_path) == {
         "launched": ["solve_ray_dist", "a kernel whose name the driver does not tell"]
@@ -70,26 +71,26 @@ def test_what_was_launched_before_an_exception_is_said(library, tmp_path):
         raise RuntimeError("late")
 
     with pytest.raises(RuntimeError, match="late"):
-        inside.watched(Solver(solve), "memcheck", tmp_path).solve(None, None, None)
+        inside.watched(Solver(solve), SPEC, "memcheck", tmp_path).solve(None, None, None)
     assert said(tmp_path) == {"launched": ["solve_ray_dist"]}
 
 
 def test_a_solver_that_launches_nothing_says_so(library, tmp_path):
-    inside.watched(Solver(lambda *_: None), "memcheck", tmp_path).solve(None, None, None)
+    inside.watched(Solver(lambda *_: None), SPEC, "memcheck", tmp_path).solve(None, None, None)
     assert said(tmp_path) == {"launched": []}
 
 
 def test_an_operation_is_watched_too_and_none_is_made_up(library, tmp_path):
-    assert inside.watched(Solver(lambda *_: None), "memcheck", tmp_path).op is None
+    assert inside.watched(Solver(lambda *_: None), SPEC, "memcheck", tmp_path).op is None
     solver = inside.watched(
-        Solver(lambda *_: None, op=lambda name, x: library.cuLaunchKernelEx(1, 7, None, None)), "memcheck", tmp_path
+        Solver(lambda *_: None, op=lambda name, x: library.cuLaunchKernelEx(1, 7, None, None)), SPEC, "memcheck", tmp_path
     )
     assert solver.op("inv", {}) == 0 and said(tmp_path)["launched"] == ["solve_ray_dist"]
 
 
 def test_without_a_tool_the_solver_is_left_alone(tmp_path):
     solver = Solver(lambda *_: None)
-    assert inside.watched(solver, "none", tmp_path) is solver
+    assert inside.watched(solver, SPEC, "none", tmp_path) is solver
     assert inside.arena({}, {}, "cpu") is None and inside.arena({"tool": "ubsan"}, {}, "cpu") is None
 
 
@@ -117,7 +118,7 @@ def test_torch_computes_the_same_while_it_is_watched(library, tmp_path, monkeypa
     plain = pytorch.solve(problem, case.options)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(inside, "launches", lambda func, made: not func.is_view)
-    watched = inside.watched(Solver(pytorch.solve), "memcheck", tmp_path).solve(problem, case.options, None)
+    watched = inside.watched(Solver(pytorch.solve), SPEC, "memcheck", tmp_path).solve(problem, case.options, None)
     assert (watched.status, watched.iterations, watched.cost) == (plain.status, plain.iterations, plain.cost)
     assert torch.equal(watched.T_WCf, plain.T_WCf)
     assert "torch: aten.mul.Tensor" in said(tmp_path)["launched"]

@@ -8,6 +8,8 @@ import pytest
 import sanitizer_recordings as recordings
 from jinja2 import Environment, PackageLoader
 
+from harness.outcome import Kind, Outcome
+from harness.report.evidence import section
 from harness.report.findings import MOST, views
 from harness.sanitizer.finding import finding
 
@@ -65,3 +67,17 @@ def test_a_finding_of_another_make_is_shown_all_the_same(odd: dict) -> None:
 
 def test_of_very_many_some_are_shown() -> None:
     assert len(views(({"kind": "race"},) * (MOST + 5))) == MOST
+
+
+@pytest.mark.parametrize(("by", "said"), [
+    ({"launched": ["solve_ray_dist"]}, "; launched: solve_ray_dist"),
+    ({"libraries": ["/work/libmine.so", "/work/b.so"]}, "; watched: libmine.so, b.so"),
+    ({"libraries": [f"/{i}.so" for i in range(7)]}, "; watched: 0.so, 1.so, 2.so, 3.so, 4.so and 2 more"),
+    ({"libraries": []}, ""), ({"libraries": "all"}, ""),
+])  # fmt: skip
+def test_what_a_tool_watched_is_said(by: dict, said: str) -> None:
+    watched = {"watched_by": {"name": "asan", "version": "gcc 12", "source": "/lib/libasan.so"} | by}
+    ended = {"status": "CONVERGED", "tool_state": "clean", "values": watched}
+    outcome = Outcome("c", "mine.py:make", "asan", Kind.OK, "written", 1.0, "again", **ended)
+    facts = dict(section(outcome, None, {}, {}, "1", "#case", 100).facts)
+    assert facts["Tool"] == f"asan gcc 12 (/lib/libasan.so): clean{said}"

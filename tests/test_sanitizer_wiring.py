@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sanitizer_recordings as recordings
 
+from harness import cli as harness_cli
 from harness.casefile import read_document
 from harness.isolation import Limits, Task, run_isolated
 from harness.outcome import EXACT, Kind, Outcome
@@ -47,11 +48,11 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def run(tmp_path: Path):
-    def run_task(tool: str, solver: str = "cuda", timeout_s: float = 60.0, **more) -> Outcome:
+    def run_task(tool: str, solver: str = "cuda", timeout_s: float = 60.0, kernels: str | None = None, **more) -> Outcome:
         task = Task(CASE, read_document(CASE), resolve(solver), tool, **more)
         launcher = open_launcher(tmp_path / "log", preload=(), threads=1)
         try:
-            return run_isolated(task, Limits(timeout_s), tmp_path / "job", launcher)
+            return run_isolated(task, Limits(timeout_s, kernels=kernels), tmp_path / "job", launcher)
         finally:
             launcher.close()
 
@@ -137,12 +138,17 @@ def test_what_is_not_clean(fake, run, version, name, kind, state, says):
         assert outcome.exit.crashed and "Current thread" in outcome.faulthandler
 
 
-def test_the_childs_word_of_a_launch_counts_for_the_kernels_in_question(fake, run, monkeypatch):
-    fake(OLD, "memcheck-healthy")
+@pytest.mark.parametrize("version", recordings.VERSIONS)
+def test_a_launch_counts_for_the_kernels_in_question(fake, run, tmp_path, version):
+    """Those of ``cuda``, or those that were named, which are then what is instrumented."""
+    fake(version, "memcheck-healthy")
     assert run("memcheck").tool_state == "kernel not launched"  # its kernel is none of the solver's
-    monkeypatch.setattr(watch, "KERNELS", {})
-    outcome = run("memcheck")
+    assert run("memcheck", kernels="other").tool_state == "kernel not launched"
+    outcome = run("memcheck", kernels="^heal+thy$")
     assert (outcome.kind, outcome.tool_state, outcome.values["watched_by"]["launched"]) == (Kind.OK, "clean", ["healthy"])
+    words = json.loads((tmp_path / "job" / "started.json").read_text())["argv"]
+    assert words[words.index("--kernel-name") + 1] == "regex=^heal+thy$"
+    assert "--kernels" in outcome.repeat
 
 
 def test_what_the_child_says_itself_is_kept(fake, run):
@@ -238,6 +244,30 @@ def test_the_command_line(fake, tmp_path):
     assert "misaligned_read" in page and "reinterpret_cast&lt;const float4*&gt;(in + 3)" in page
 
 
+@pytest.mark.parametrize("verb", ["replay", "fuzz", "minimize", "bisect"])
+def test_each_verb_takes_the_kernels_and_refuses_what_is_none(tmp_path, monkeypatch, capsys, verb):
+    monkeypatch.chdir(tmp_path)
+    more = {"minimize": ["--solver", "cuda"], "bisect": ["--good", "v1", "--bad", "HEAD"]}.get(verb, [])
+    for words, says in ((["--tool", "memcheck", "--kernels", "("], "no regular expression"), (["--kernels", "x"], "is for --tool")):
+        monkeypatch.setattr(sys, "argv", ["harness", verb, str(CASE), *more, *words])
+        with pytest.raises(SystemExit) as ended:
+            harness_cli.main()
+        assert ended.value.code == 2 and says in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_kernels_of_the_command_line_reach_the_tool(fake, tmp_path):
+    """A FILE.py solver, whose kernels nobody knows: clean for those that are named, and not for others."""
+    solver = tmp_path / "mine.py"
+    solver.write_text("from harness.solvers import reference as make\n")
+    fake(NEW, "memcheck-healthy")
+    for kernels, state in (("healthy", "clean"), ("mine", "kernel not launched")):
+        words = ("--solver", f"{solver}:make", "--tool", "memcheck", "--kernels", kernels, "--json", "--fresh")
+        done = cli("replay", str(CASE), *words, cwd=tmp_path)
+        outcome = json.loads(done.stdout)["outcomes"][0]
+        assert outcome["tool_state"] == state, done.stderr
+        assert outcome["repeat"].endswith(f"--tool memcheck --kernels {kernels}")
+
+
 def test_an_unknown_tool_is_wrong_use(tmp_path):
     done = cli("replay", str(CASE), "--tool", "valgrind", cwd=tmp_path)
     assert (
@@ -250,7 +280,9 @@ def test_pytest_takes_the_tools_too():
     """On a machine without a GPU every one of them is a skip that says why."""
     argv = [
         sys.executable, "-m", "pytest", "cases", "--case", "degenerate-n-33", "--solver", "native", "--tool", "memcheck", "-rs",
-        "-q", "-p", "no:cacheprovider",
+        "-q", "-p", "no:cacheprovider", "--kernels",
     ]  # fmt: skip
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*argv, "solve"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "1 skipped" in done.stdout and "watches kernels on a GPU" in done.stdout
+    done = subprocess.run([*argv, "("], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 4 and "no regular expression" in done.stderr

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.outcome import CudaError, ExceptionInfo, Exit, Kind, Outcome
+from harness.outcome import CudaError, Diagnosis, ExceptionInfo, Exit, Kind, Outcome
 from harness.specimens import compare
 from harness.specimens.look import Look
 from harness.specimens.table import Clean, Sight, Specimen, read_table
@@ -33,6 +33,10 @@ def outcome(kind: Kind, **fields: Any) -> Outcome:
     return Outcome(kind=kind, **(given | payload[kind] | fields))
 
 
+def named(cause: str, confidence: str = "proven") -> Diagnosis:
+    return Diagnosis(cause, confidence, "Host: it is so.", (), "no", "test", "fix")
+
+
 def as_must_be(sight: Sight, kind: Kind) -> Outcome:
     """An outcome of one of the kinds that a sight allows, with just what it asks for."""
     fields: dict[str, Any] = {}
@@ -49,6 +53,7 @@ def as_must_be(sight: Sight, kind: Kind) -> Outcome:
     if kind is Kind.FINDINGS:
         one = {"kind": (*sight.kind, "leak")[0], "space": sight.space, "direction": sight.direction, "size": sight.size}
         fields["findings"] = ({"kind": "leak", "space": "heap", "direction": None, "size": 1}, one)
+    fields["diagnosis"] = named(sight.cause) if sight.cause else None
     return outcome(kind, **fields)
 
 
@@ -114,7 +119,20 @@ def test_a_solver_without_a_fault_must_be_clean() -> None:
     assert look.must == "OK right pose"
 
 
+@pytest.mark.parametrize("diagnosis", [None, named("access-violation"), named("host-symbol-collision", "possible")])
+def test_a_fault_that_is_not_called_by_its_cause_is_not_found(diagnosis: Diagnosis | None) -> None:
+    sight = Sight(how="none", outcome=("CRASHED",), cause="host-symbol-collision")
+    assert compare.sees(sight, outcome(Kind.CRASHED, diagnosis=named("host-symbol-collision")))
+    assert not compare.sees(sight, outcome(Kind.CRASHED, diagnosis=diagnosis))
+    assert compare.must(sight) == "CRASHED; cause host-symbol-collision"
+
+
 def test_what_was_seen_in_words() -> None:
+    assert (
+        compare.seen(outcome(Kind.CRASHED, diagnosis=named("misaligned", "likely"))) == "CRASHED SIGSEGV; cause misaligned, likely"
+    )
+    assert compare.seen(outcome(Kind.CRASHED, diagnosis=named("misaligned", "possible"))) == "CRASHED SIGSEGV"
+    assert compare.seen(outcome(Kind.UNAVAILABLE, diagnosis=named("not-on-this-machine"))) == "UNAVAILABLE no GPU"
     finding = {"kind": "misaligned", "space": "global", "direction": "read", "size": 16}
     found = outcome(Kind.FINDINGS, findings=(finding, finding), tool_state="findings")
     assert compare.seen(found) == "FINDINGS misaligned global read 16"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import specimens
+from harness.diagnosis.ofrun import documents_of
 from harness.outcome import Kind
 from harness.report import write_report
 from harness.report.specimens import read_specimens
@@ -103,6 +104,25 @@ def test_an_environment_is_set_for_its_own_look_only(tmp_path: Path, monkeypatch
     assert [row.state for row in found.rows] == [True, True]
     assert found.rows[1].repeat.startswith("SPECIMEN_TEST=that python") and len(found.runs) == 2
     assert "SPECIMEN_TEST" not in __import__("os").environ
+
+
+def test_the_run_that_waits_for_every_launch_lies_beside_the_one_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so a diagnosis can tell that the two differ; a specimen that is not run so has no such file."""
+    monkeypatch.delenv("CUDA_LAUNCH_BLOCKING", raising=False)
+    solver = tmp_path / "skips.py"
+    solver.write_text("from harness.solvers import skip as make\n")
+    waits = {"CUDA_LAUNCH_BLOCKING": "1"}
+    sights = (Sight(how="none", outcome="OK"), Sight(how="none", environment=waits, outcome="OK"))
+    both = Specimen(name="both", what="nothing", solver=f"{solver}:make", cure="none", sight=sights)
+    alone = Specimen(name="alone", what="nothing", solver=f"{solver}:make", cure="none", timeout_s=99.0, sight=sights[:1])
+    wanted = [*(Look(both, "none", sight) for sight in sights), Look(alone, "none", sights[0])]
+    as_it_is, waited, other = specimens.run(wanted, CASE, tmp_path / "out", command="a test").runs
+    assert waited.environment["variables"] == waits and not as_it_is.environment["variables"]
+    documents, problems = documents_of(as_it_is)
+    assert not problems and [it.key for it in documents.blocking] == [it.key for it in waited.outcomes]
+    assert documents_of(waited)[0].blocking == documents_of(other)[0].blocking == ()
 
 
 def test_the_cured_ones_are_clean(tmp_path: Path) -> None:

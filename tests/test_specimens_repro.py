@@ -28,10 +28,10 @@ except compiler.CompilerMissing as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 TABLE = read_table()
-TWO = [
+THREE = [
     look
     for look in specimens.looks(TABLE, gpu=False)
-    if look.name in ("cpu-misaligned", "cpu-collision") and look.how == "none"
+    if (look.name, look.how) in (("cpu-misaligned", "none"), ("cpu-collision", "none"), ("cpu-collision", "audit"))
 ]  # fmt: skip
 HEALTHY = Specimen(
     name="not-there", what="no fault at all", solver="on_cpu.py:healthy", cure="none", sight=(Sight(how="none", outcome="CRASHED"),)
@@ -52,7 +52,7 @@ def copy(run: Run, folder: Path) -> Run:
 @pytest.fixture(scope="module")
 def shown(made: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Found, Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(specimens, "looks", lambda table, gpu: TWO)
+        patch.setattr(specimens, "looks", lambda table, gpu: THREE)
         run = copy(made, tmp_path_factory.mktemp("shown"))
         return run, *repro.show_specimens(run)
 
@@ -61,8 +61,10 @@ def test_the_alignment_fault_and_the_collision_are_seen(shown: tuple[Run, Found,
     _, found, _ = shown
     assert [(row.name, row.seen, row.state) for row in found.rows] == [
         ("cpu-misaligned", "CRASHED SIGSEGV", True),
-        ("cpu-collision", "CRASHED SIGSEGV", True),
+        ("cpu-collision", "CRASHED SIGSEGV; cause host-symbol-collision, proven", True),
+        ("cpu-collision", "audit: 1 launch stub collides: void inverse_kernel<float>(float const*, float*, int)", True),
     ]
+    assert "the GPU path of inv runs the CPU function of the same name" in found.rows[1].verdict
 
 
 def test_they_count_in_nothing_of_the_run(shown: tuple[Run, Found, Path]) -> None:
@@ -81,11 +83,13 @@ def test_they_are_labelled_and_lead_to_their_own_report(shown: tuple[Run, Found,
     assert tree.by_id("specimens").words == "Specimens: planted on purpose"
     section = next(it for it in tree.all("section") if it.attributes["aria-labelledby"] == "specimens")
     assert "cpu-misaligned" in section.words and "CRASHED SIGSEGV" in section.words and "found as it must be" in section.words
+    assert "cause host-symbol-collision, proven" in section.words and "1 launch stub collides" in section.words
     [link] = [it.attributes["href"] for it in section.all("a")]
     own = page.parent / link
     assert own.is_file() and own.parent == found.runs[0].folder
-    header = parse(own.read_text(encoding="utf-8")).all("header")[0]
-    assert "Planted on purpose" in header.words
+    their = parse(own.read_text(encoding="utf-8"))
+    assert "Planted on purpose" in their.all("header")[0].words
+    assert "symbol collision" in their.words and "gpu_stand_in.o" in their.words
     assert run.folder in own.parents
 
 
@@ -106,7 +110,7 @@ def test_the_command_ends_with_0_when_all_are_found(
     said = capsys.readouterr().out
     if as_json:
         document = json.loads(said)
-        assert [(row["name"], row["state"]) for row in document["specimens"]] == [("cpu-misaligned", True), ("cpu-collision", True)]
+        assert [(row["name"], row["state"]) for row in document["specimens"]] == [(row.name, True) for row in found.rows]
         assert len(document["outcomes"]) == 2
     else:
         assert "planted on purpose" in said and "2 of 2 as expected, 0 not" in said
@@ -130,7 +134,7 @@ def test_one_that_is_not_found_is_exit_code_1_and_in_doubt(
 def test_an_interruption_among_the_specimens_leaves_the_run_and_its_report(
     made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(specimens, "looks", lambda table, gpu: TWO)
+    monkeypatch.setattr(specimens, "looks", lambda table, gpu: THREE)
     run = copy(made, tmp_path)
 
     def ctrl_c(outcome: Outcome, done: int, total: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cudaerror import CODES
+from harness.diagnosis.engine import RULES
 from harness.errors import SpecimenError
 from harness.outcome import Kind
 from harness.specimens.look import ROOT, looks
@@ -52,6 +53,16 @@ def test_what_must_be_seen_can_be_seen() -> None:
             assert all(hasattr(signal.Signals, name) for name in sight.signal) or not hasattr(signal, "SIGBUS")
             assert not sight.kind or Kind.FINDINGS in sight.outcome
             assert not sight.cuda or Kind.CUDA_ERROR in sight.outcome
+            assert sight.cause in (None, *(rule.cause for rule in RULES)), specimen.name
+
+
+def test_what_is_audited_can_be_built() -> None:
+    audited = {specimen.name: specimen.audit for specimen in TABLE.specimen if specimen.audit is not None}
+    assert audited.keys() == {"cpu-windows-long", "cpu-collision", "collision"}
+    for audit in audited.values():
+        assert (FILE.parent / audit.build[0]).is_file()
+    for gpu in (True, False):
+        assert {look.name for look in looks(TABLE, gpu=gpu) if look.how == "audit"} <= audited.keys()
 
 
 def test_each_specimen_is_looked_for_on_every_system_and_each_way_once() -> None:
@@ -115,3 +126,13 @@ def test_a_bad_table_is_refused_by_file_and_field(tmp_path: Path, name: str) -> 
 def test_no_table(tmp_path: Path) -> None:
     with pytest.raises(SpecimenError, match="file: "):
         read_table(tmp_path / "none.toml")
+
+
+def test_what_was_never_run_on_a_gpu_is_said_to_be() -> None:
+    """Results and README claim nothing of a specimen that no machine at hand could run."""
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    not_run = [specimen.name for specimen in TABLE.specimen if f"never run: `{specimen.name}`" in results]
+    assert not_run == [specimen.name for specimen in TABLE.specimen if specimen.gpus > 1]
+    for name in not_run:
+        assert f"`{name}` needs two GPUs and was not run" in readme

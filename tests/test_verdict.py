@@ -163,7 +163,7 @@ def test_a_right_multiplied_update_is_named_from_its_trace(monkeypatch: pytest.M
     judged = judge(dataclasses.replace(turned, solver="port", values={}), ORACLE, expecting())
     assert judged.diagnosis is not None
     assert judged.diagnosis.cause == "wrong-update"
-    assert judged.diagnosis.sentence.startswith("Host: right-multiplied update: ")
+    assert judged.diagnosis.sentence.startswith("Mathematics: right-multiplied update: ")
 
 
 def _recorder_of_updates(patch: pytest.MonkeyPatch) -> Any:

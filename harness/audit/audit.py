@@ -28,7 +28,9 @@ def audit(request: Request, started: Callable[[str], None] = lambda file: None) 
     for file in dict.fromkeys(request.files):
         started(file)
         binaries += read_binaries(Path(file))
-    folder = torchsymbols.locate(request.torch) if any(torchsymbols.wanted(b) for b in binaries) else None
+    wanted = any(torchsymbols.wanted(b) for b in binaries)
+    located = torchsymbols.locate(request.torch) if wanted or request.torch is not None else None
+    folder = located if wanted else None
 
     @cache
     def torch_of(format: str) -> torchsymbols.Torch | None:
@@ -42,7 +44,7 @@ def audit(request: Request, started: Callable[[str], None] = lambda file: None) 
     torch = next((t for t in map(torch_of, dict.fromkeys(b.format for b in binaries)) if t is not None), None)
     verdicts = [
         collisions.verdict(binaries, folded), *linked.verdicts(binaries), *architectures.verdicts(binaries, request.gpu),
-        torchsymbols.verdict(torch_symbols, torch), signatures.verdict(binaries, long),
+        torchsymbols.verdict(torch_symbols, torch, asked=request.torch is not None), signatures.verdict(binaries, long),
     ]  # fmt: skip
     return {
         "files": [_file(binary) for binary in binaries],
@@ -85,6 +87,7 @@ def _architectures(binary: Binary) -> list[dict[str, Any]]:
             "file": binary.name, "section": fat.section, "offset": fat.offset, "relocatable": fat.relocatable, "arch": image.arch,
             "kind": image.kind, "isa": image.isa, "size": image.size, "compression": image.compression,
             "kernels": None if image.kernels is None else len(image.kernels), "reason": image.reason,
+            "kernel_names": None if image.kernels is None else [signatures.demangle(name) for name in sorted(image.kernels)],
         }
         for fat in binary.fat_binaries
         for image in fat.images

@@ -76,8 +76,11 @@ def find(binaries: Sequence[Binary], torch_of: Callable[[str], Torch | None]) ->
     return found
 
 
-def verdict(found: Sequence[TorchSymbol], torch: Torch | None) -> Verdict | None:
-    """None when nothing of torch is used."""
+def verdict(found: Sequence[TorchSymbol], torch: Torch | None, *, asked: bool = False) -> Verdict | None:
+    """None when nothing of torch is used, unless somebody asked for it."""
+    if not found and asked:
+        what = "nothing was looked up in the torch of --torch: no file wants a symbol of it"
+        return Verdict("torch", "warn", what, "give the extension that is linked against torch, or its objects")
     if not found:
         return None
     if torch is None or any(each.exported_by is None for each in found):

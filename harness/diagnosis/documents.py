@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from harness.diagnosis.blocking import BLOCKING, read_blocking
+from harness.diagnosis.fatbinaries import FatBinary as FatBinary
+from harness.diagnosis.fatbinaries import fat_binaries
 from harness.errors import ResultError
-from harness.jsonfile import parse
+from harness.jsonfile import as_utf8, parse
+from harness.outcome import Outcome
+from harness.run import SPECIMENS
 
-AUDIT, PROBE, DOCTOR, SWEEPS = "audit.json", "probe.json", "doctor.json", "sweeps"
-"""Where a run folder may hold them."""
+AUDIT, AUDITS, PROBE, DOCTOR, SWEEPS = "audit.json", "audits", "probe.json", "doctor.json", "sweeps"
+"""Where a run folder may hold them. ``audits`` is a folder of audits, each of the objects of one link."""
 
 _MAX_BYTES = 64 << 20
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,15 @@ class AuditVerdict:
 
 @dataclass(frozen=True)
 class Audit:
-    """``harness audit --json``. ``architectures`` are words like sm_90, compute_90."""
+    """``harness audit --json``. ``fat_binaries`` are those that have kernels to launch, each content once a file. Of the symbols
+    that its files want of torch, ``undefined_torch`` are those that torch lacks and ``resolved_torch`` those that it has."""
 
     source: str
     files: tuple[str, ...]
     collisions: tuple[Collision, ...]
-    architectures: tuple[str, ...]
+    fat_binaries: tuple[FatBinary, ...]
     undefined_torch: tuple[str, ...]
+    resolved_torch: tuple[str, ...] = ()
     verdicts: tuple[AuditVerdict, ...] = ()
 
     def about(self, check: str, state: str) -> tuple[AuditVerdict, ...]:
@@ -82,10 +90,12 @@ class Rung:
 
     @property
     def words(self) -> str:
-        """The rung as it is quoted."""
-        names = (self.group, self.op, self.dtype, self.device, self.batch, self.layout, self.stream, self.thread)
-        end = f"{self.result} {self.exit_name}".strip()
-        return f"{' '.join(name for name in names if name)}: {end}" + (f": {self.detail}" if self.detail else "")
+        """The rung as it is quoted, as the probe itself writes it: what is as usual goes without saying."""
+        odd = (self.layout, f"{self.stream} stream", f"{self.thread} thread")
+        usual = ("", "contiguous", " stream", "default stream", " thread", "main thread")
+        call = ", ".join([f"{self.group}.{self.op} on {self.device} in {self.dtype}", f"batch {self.batch}",
+                          *(word for word in odd if word not in usual)])  # fmt: skip
+        return f"{call}: {self.result} {self.exit_name}".strip() + (f": {self.detail}" if self.detail else "")
 
 
 @dataclass(frozen=True)
@@ -138,31 +148,39 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Documents:
-    """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's."""
+    """Everything beside the outcomes that a diagnosis may rest on. ``environment`` is the run's.
+
+    ``blocking`` are the outcomes of the same with every launch waited for. ``planted``: the solvers are specimens. That one ends
+    as it must is then no reason not to say why.
+    """
 
     audits: tuple[Audit, ...] = ()
     probe: Probe | None = None
     doctor: Doctor | None = None
     sweeps: tuple[Sweep, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    blocking: tuple[Outcome, ...] = ()
+    planted: bool = False
 
 
 def read_audit(file: Path) -> Audit:
     """Raises ``ResultError`` naming file and field, as do the others."""
     document = _read(file)
+    source = f"{AUDITS}/{file.name}" if file.parent.name == AUDITS else file.name
     collisions = []
     for i, entry in enumerate(_list(document, "collisions", file)):
         where = f"collisions[{i}]"
         symbol, demangled, host, cuda = _words(entry, file, where, "symbol", "demangled", "host_file", "cuda_file")
-        collisions.append(Collision(symbol, demangled, host, cuda, f"{file.name}: {where}"))
-    architectures = re.findall(r"\b(?:sm|compute)_\d+[a-z]?\b", str(document.get("architectures", "")))
-    undefined = tuple(_name(entry, "symbol") for entry in _list(document, "undefined_torch", file))
+        collisions.append(Collision(symbol, demangled, host, cuda, f"{source}: {where}"))
+    wanted = [entry for entry in _list(document, "undefined_torch", file) if isinstance(entry, dict)]
+    undefined = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by") == "")
+    resolved = tuple(_name(entry, "symbol") for entry in wanted if entry.get("exported_by"))
     files = tuple(_name(entry, "path") for entry in _list(document, "files", file))
     verdicts = []
     for i, entry in enumerate(_list(document, "verdicts", file)):
         state, check, what = _words(entry, file, f"verdicts[{i}]", "state", "check", "what")
-        verdicts.append(AuditVerdict(check, state, what, f"{file.name}: verdicts[{i}]"))
-    return Audit(file.name, files, tuple(collisions), tuple(dict.fromkeys(architectures)), undefined, tuple(verdicts))
+        verdicts.append(AuditVerdict(check, state, what, f"{source}: verdicts[{i}]"))
+    return Audit(source, files, tuple(collisions), fat_binaries(document), undefined, resolved, tuple(verdicts))
 
 
 def read_probe(file: Path) -> Probe:
@@ -203,28 +221,30 @@ def read_sweep(file: Path) -> Sweep:
 def read_documents(folder: Path, environment: Mapping[str, Any]) -> tuple[Documents, tuple[str, ...]]:
     """What a run folder holds, and one line for each file that cannot be read: a damaged aside must not cost the report."""
     problems: list[str] = []
-    found: dict[str, Any] = {}
-    for name, read in ((AUDIT, read_audit), (PROBE, read_probe), (DOCTOR, read_doctor)):
-        if (folder / name).is_file():
+
+    def read_all(read: Callable[[Path], _Read], *files: Path) -> tuple[_Read, ...]:
+        found = []
+        for file in files:
             try:
-                found[name] = read(folder / name)
+                found += [read(file)] if file.is_file() else []
             except ResultError as error:
                 problems.append(str(error))
-    sweeps = []
-    for file in sorted((folder / SWEEPS).glob("*.json")):
-        try:
-            sweeps.append(read_sweep(file))
-        except ResultError as error:
-            problems.append(str(error))
-    audits = (found[AUDIT],) if AUDIT in found else ()
-    return Documents(audits, found.get(PROBE), found.get(DOCTOR), tuple(sweeps), environment), tuple(problems)
+        return tuple(found)
+
+    audits = read_all(read_audit, folder / AUDIT, *sorted((folder / AUDITS).glob("*.json")))
+    probe, doctor = read_all(read_probe, folder / PROBE), read_all(read_doctor, folder / DOCTOR)
+    sweeps = read_all(read_sweep, *sorted((folder / SWEEPS).glob("*.json")))
+    blocking = read_all(read_blocking, folder / BLOCKING)
+    planted = read_all(lambda file: _read(file).get("planted") is True, folder / SPECIMENS)
+    one = (next(iter(probe), None), next(iter(doctor), None))
+    return Documents(audits, *one, sweeps, environment, next(iter(blocking), ()), planted == (True,)), tuple(problems)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ResultError(file, "file", f"has over {_MAX_BYTES >> 20} MiB")
-        document = parse(file.read_bytes())
+        document = parse(as_utf8(file.read_bytes()))
     except OSError as error:
         raise ResultError(file, "file", error.strerror or str(error)) from None
     except ValueError as error:

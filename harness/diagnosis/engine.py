@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from harness.diagnosis import rules_cuda, rules_exits, rules_findings, rules_maths, rules_memory, rules_packages, rules_tools
+from harness.diagnosis import (
+    rules_collision,
+    rules_cuda,
+    rules_exits,
+    rules_findings,
+    rules_maths,
+    rules_memory,
+    rules_packages,
+    rules_quoted,
+    rules_tools,
+)
 from harness.diagnosis.evidence import Evidence, fact
 from harness.diagnosis.rule import NOT_KNOWN, SIDES, UNKNOWN, Match, Rule
+from harness.diagnosis.stages import in_words
 from harness.outcome import Diagnosis, Fact, Kind
 
 RULES: tuple[Rule, ...] = (
     # What a tool says of itself comes before what it says of the program,
     *rules_tools.FIRST, *rules_findings.FIRST,
     # the collision before everything that it looks like,
-    *rules_memory.RULES,
+    *rules_collision.RULES, *rules_memory.RULES,
     # an empty launch before the error that it ends in, a finding before the error that follows from it,
-    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES, *rules_maths.RULES,
-    *rules_tools.RULES, *rules_exits.RULES,
+    *rules_cuda.FIRST, *rules_findings.RULES, *rules_cuda.RULES, *rules_packages.RULES,
+    *rules_quoted.RULES, *rules_maths.RULES, *rules_tools.RULES, *rules_exits.RULES, *rules_cuda.BEFORE_SYMPTOMS,
     # and what only names the symptom last.
     *rules_cuda.LAST, *rules_findings.LAST, *rules_memory.LAST, *rules_maths.LAST, *rules_tools.LAST, *rules_exits.LAST,
 )  # fmt: skip
@@ -35,13 +46,16 @@ def diagnose(e: Evidence) -> Diagnosis | None:
 
 
 def is_wrong(e: Evidence) -> bool:
-    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted."""
+    """Whether there is anything to explain. An outcome that its case expects is as it should be, its iterations excepted.
+
+    One that a specimen must show is not.
+    """
     o = e.outcome
     if o.findings or (o.parity or {}).get("trace_cause"):
         return True
     if o.tool != "none" and o.tool_state not in (None, "clean"):
         return True
-    if o.expected is not None:
+    if o.expected is not None and not e.documents.planted:
         return not o.expected
     return o.kind not in (Kind.OK, Kind.SOLVER_STATUS) or e.off
 
@@ -68,7 +82,7 @@ def _contradicted(rule: Rule, match: Match) -> Diagnosis:
 
 
 def _nothing_known(e: Evidence) -> Diagnosis:
-    text = sentence(UNKNOWN, f"no rule knows {e.outcome.kind.value} at stage {e.outcome.stage!r}")
+    text = sentence(UNKNOWN, f"no rule knows this {e.outcome.kind.value}; it came about {in_words(e.outcome.stage)}")
     return Diagnosis(
         "unknown", NOT_KNOWN, text, _kind(e), "nothing is claimed that could be refuted", e.command(), "look at its output"
     )

@@ -11,18 +11,22 @@ from typing import Any
 from harness.diagnosis import faultclass, frames
 from harness.diagnosis.documents import Documents, Rung, Sweep
 from harness.diagnosis.frames import Frame
-from harness.jsonfile import dumps
+from harness.diagnosis.libraries import has_frame, is_solver_of, may_be_solver_of
 from harness.outcome import ExceptionInfo, Fact, Kind, Outcome
 
 OPS = ("identity", "inv", "mul", "act", "act3", "act4", "retr", "exp", "log", "adj", "adjT", "matrix")
+_OPERATIONS = {op: op for op in OPS} | {"Identity": "identity", "__mul__": "mul"}
+"""What functions are called that do one."""
 DEVICE_TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 HOST_TOOLS = ("asan", "ubsan")
 RECORDED_SOLVER = "recorded"
 """The solver of an outcome that is a recording, not a replay."""
 MAX_QUOTE = 300
-_LIE_FRAMES = re.compile(r"(^|/)lietorch(/|_|$)|(^|/)(group_ops|groups)\.py$")
-_LIE_SOLVERS = re.compile(r"^(lietorch|mast3r-slam)\b")
+GROUP = "Sim3"
+"""The group of every case: a pose is eight numbers."""
 _BEFORE_THE_SOLVE = ("none", "spawned", "building")
+_ON_WINDOWS = {"--tool asan": "--memory exact", "--tool ubsan": "--layouts"}
+"""The sanitizers of compilers run on Linux only. What says most in their place where the failure is."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,36 @@ class Evidence:
         return found or (frames.from_traceback(exception.traceback) if exception else ())
 
     @property
-    def op(self) -> str | None:
-        """The Lie-group operation that was under way: the innermost frame named after one, else the case's own."""
-        called = next((frame.function for frame in frames.top(self._stack, 12) if frame.function in OPS), None)
-        named = self.outcome.input.get("op")
-        return called or (named if isinstance(named, str) else None)
+    def innermost(self) -> tuple[Frame, ...]:
+        """The call that was under way, whosever it is; empty without a stack."""
+        return self._stack[:1]
+
+    @functools.cached_property
+    def _called(self) -> str | None:
+        named = (_OPERATIONS.get(frame.function) for frame in frames.top(self._stack, 12))
+        return next((op for op in named if op), None)
 
     @property
-    def in_lietorch(self) -> bool:
-        """Whether the innermost frames are lietorch's, or the solver is one that is built on it."""
-        own = any(_LIE_FRAMES.search(frame.file) for frame in self.frames)
-        return own or (not self.frames and bool(_LIE_SOLVERS.match(self.outcome.solver)))
+    def op_was_called(self) -> bool:
+        """Whether the stack shows that a Lie-group operation was under way."""
+        return self._called is not None
+
+    @property
+    def op(self) -> str | None:
+        """The Lie-group operation: of the innermost frame named after one, else the case's own."""
+        named = self.outcome.input.get("op")
+        return self._called or (named if isinstance(named, str) else None)
+
+    def ran(self, library: str) -> bool:
+        """Whether what failed is this library's or built on it, by the innermost frames or the solver's name. Of a recording no
+        more is known than what was installed."""
+        if self.outcome.solver == RECORDED_SOLVER and not self.frames:
+            versions = self.outcome.input.get("versions")
+            return isinstance(versions, dict) and library in versions
+        return has_frame(library, self.frames) or is_solver_of(library, self.outcome.solver)
+
+    def may_have_run(self, library: str) -> bool:
+        return self.ran(library) or (not self.frames and may_be_solver_of(library, self.outcome.solver))
 
     @property
     def on_gpu(self) -> bool:
@@ -78,6 +101,15 @@ class Evidence:
         return int(found[1]) if found else 0
 
     @property
+    def capability(self) -> tuple[int, int] | None:
+        """(9, 0) for an sm_90: of the GPU that the outcome is of, as the run's environment lists it."""
+        gpus = self.documents.environment.get("gpus")
+        if not self.on_gpu or not isinstance(gpus, list) or self.gpu_index >= len(gpus):
+            return None
+        found = re.search(r"\bsm_(\d{2,3})\b", str(gpus[self.gpu_index]))
+        return divmod(int(found[1]), 10) if found else None
+
+    @property
     def side(self) -> str:
         """Whose code runs the solve."""
         return "Device" if self.on_gpu else "Host"
@@ -86,6 +118,11 @@ class Evidence:
     def solving(self) -> bool:
         """Whether the process had got as far as its imports."""
         return self.outcome.stage not in _BEFORE_THE_SOLVE
+
+    @property
+    def in_the_solve(self) -> bool:
+        """Whether the solver had been called, in the tensors' own memory, and had not come back."""
+        return self.outcome.stage == "solving" or self.outcome.stage.startswith("iteration")
 
     # How it ended.
 
@@ -111,6 +148,12 @@ class Evidence:
     def known(self, name: str) -> bool:
         return self.outcome.input.get(name) is not None
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Of the case's floating-point tensors; empty where they are not known."""
+        named = self.outcome.input.get("dtypes")
+        return tuple(map(str, named)) if isinstance(named, (list, tuple)) else ()
+
     # Siblings.
 
     def same_solver(self, *, tools: tuple[str, ...] | None = None) -> Iterator[Outcome]:
@@ -125,15 +168,31 @@ class Evidence:
         mine = [it for it in self.documents.sweeps if (it.case, it.solver) == (self.outcome.case, self.outcome.solver)]
         return next((it for it in mine if it.tool == self.outcome.how), mine[0] if mine else None)
 
-    def rungs(self, **wanted: str) -> tuple[Rung, ...]:
-        """The probe's rungs that have these values; ``device="cuda"`` fits every GPU."""
+    def rungs(self, *, surely: bool = True, **wanted: str) -> tuple[Rung, ...]:
+        """The probe's rungs that have these values, nearest to the case first; ``device="cuda"`` fits every GPU.
+
+        None where another library was probed than the one that ran, or, not ``surely``, than one that may have run.
+        """
         probe = self.documents.probe
-        return tuple(rung for rung in (probe.rungs if probe else ()) if all(_fits(rung, *pair) for pair in wanted.items()))
+        if probe is None or not (self.ran if surely else self.may_have_run)(probe.target):
+            return ()
+        dtypes = self.dtypes
+        found = [rung for rung in probe.rungs if all(_fits(rung, *pair) for pair in wanted.items())]
+        return tuple(sorted(found, key=lambda rung: (rung.group != GROUP, rung.dtype not in dtypes)))
 
     def command(self, *more: str) -> str:
         """The command that repeats the outcome, with other options."""
         base = self.outcome.repeat or f"harness replay {self.outcome.case} --solver {self.outcome.solver}"
+        if self._on_windows:
+            more = tuple(_ON_WINDOWS.get(each, each) for each in more)
         return " ".join([re.sub(r" --tool \S+| --memory \S+", "", base), *more])
+
+    @property
+    def _on_windows(self) -> bool:
+        """Whether it was run there, as far as anything says so."""
+        return (
+            str(self.documents.environment.get("os", "")).startswith("Windows") or "Windows fatal exc" in self.outcome.faulthandler
+        )
 
 
 def _fits(rung: Rung, name: str, value: str) -> bool:
@@ -148,8 +207,22 @@ def place(outcome: Outcome, part: str) -> str:
     return f"{outcome.case} / {outcome.solver} / {outcome.how}: {part}"
 
 
+LABELS = {
+    "outcome": "outcome", "status": "status", "exit": "exit code", "cuda": "CUDA error", "device": "device",
+    "iterations": "iterations", "limit_s": "time limit, s", "tool_state": "state of the tool",
+    "parity.op_error": "error of the operation", "trace[-1].cost": "cost at the last iteration",
+    "input.n_points": "points", "input.n_valid": "valid points", "input.batch": "batch",
+    "input.masked_nonfinite": "masked points that are not finite", "input.masked_at_origin": "masked points at the origin",
+    "input.valid_nonfinite": "valid points that are not finite", "input.all_zero": "every point is zero",
+    "input.max_tangent": "largest number in the tangent", "input.dtypes": "number types", "input.devices": "devices",
+    "input.recorded": "recorded",
+}  # fmt: skip
+"""What a bare value is called where it is quoted, by its place in the outcome. What explains itself has no label."""
+
+
 def fact(outcome: Outcome, part: str, quote: Any) -> Fact:
-    return Fact(clip(str(quote)), place(outcome, part))
+    label = f"{LABELS[part]}: " if part in LABELS else ""
+    return Fact(clip(f"{label}{quote}"), place(outcome, part))
 
 
 def clip(text: str) -> str:
@@ -205,4 +278,11 @@ def frame_facts(e: Evidence) -> tuple[Fact, ...]:
 
 
 def input_fact(e: Evidence, name: str) -> Fact:
-    return fact(e.outcome, f"input.{name}", dumps(e.outcome.input.get(name), indent=None))
+    value = e.outcome.input.get(name)
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {item}" for key, item in value.items() if item != "")
+    elif isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    elif isinstance(value, bool):
+        value = "yes" if value else "no"
+    return fact(e.outcome, f"input.{name}", value)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 _FAULTHANDLER = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}) in (\S[^\n]{0,199})$')
 _TRACEBACK = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}), in (\S[^\n]{0,199})$')
-_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/revision|sanitizer/inside)\.py$")
+_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/(revision|checkout)|sanitizer/inside)\.py$")
+"""What calls a solver: nothing outside of it is the solver's."""
+_WRAPPERS = re.compile(r"(^|/)harness/(adapters/iterations|record/methods)\.py$")
+"""What stands between a tracker's own calls, to see them: with the solver's on both sides of it."""
 _NOISE = re.compile(r"(^|/)(torch|importlib|concurrent|multiprocessing)/|^<frozen |(^|/)(threading|runpy)\.py$|^<string>$")
 _TOP = 3
 
@@ -65,7 +68,8 @@ def _of_solver(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     for frame in frames:
         if _OURS.search(frame.file):
             break
-        solver.append(frame)
+        if not _WRAPPERS.search(frame.file):
+            solver.append(frame)
     return tuple(frame for frame in solver if not _NOISE.search(frame.file)) or tuple(solver)
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from harness.diagnosis.evidence import Evidence
 from harness.outcome import Fact
 
-HOST, DEVICE, INPUT, ENVIRONMENT, UNKNOWN = SIDES = ("Host", "Device", "Input", "Environment", "Unknown")
-"""Whose fault it is: code on the processor, code on the GPU, the values given, the installation, or nobody can say."""
+HOST, DEVICE, MATHEMATICS, INPUT, ENVIRONMENT, UNKNOWN = SIDES = (
+    "Host", "Device", "Mathematics", "Input", "Environment", "Unknown",
+)  # fmt: skip
+"""Whose fault it is: code on the processor, code on the GPU, what is computed wherever that is, the values given, the installation,
+or nobody can say."""
 
 PROVEN, LIKELY, POSSIBLE, NOT_KNOWN = "proven", "likely", "possible", "unknown"
 

@@ -10,6 +10,7 @@ from harness.diagnosis import faultclass
 from harness.diagnosis.evidence import RECORDED_SOLVER, SAID, Evidence, exit_facts, fact, find_line, frame_facts, input_fact
 from harness.diagnosis.faultclass import GLIBC_HEAP
 from harness.diagnosis.rule import DEVICE, ENVIRONMENT, HOST, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
+from harness.diagnosis.stages import in_words
 from harness.outcome import Kind
 
 _NOTHING = "nothing is claimed that could be refuted"
@@ -117,10 +118,10 @@ def hangs(e: Evidence) -> Match | None:
     """Still running at the time limit. Where it was is known, why is not."""
     if e.outcome.kind is not Kind.TIMEOUT or e.outcome.tool != "none":
         return None
-    where = f"in {e.frames[0].word}" if e.frames else f"at stage {e.outcome.stage!r}"
+    where = f"in {e.frames[0].word}" if e.frames else in_words(e.outcome.stage)
     return Match(
         HOST if e.frames or not e.on_gpu else UNKNOWN,
-        f"still running {where} at the time limit",
+        f"still running at the time limit, {where}",
         NOT_KNOWN,
         (fact(e.outcome, "limit_s", e.outcome.limit_s), *frame_facts(e)),
         _NOTHING,

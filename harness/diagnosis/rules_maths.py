@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.diagnosis.evidence import SAID, Evidence, fact, find_line, frame_facts, input_fact, text_of
 from harness.diagnosis.recorded import raised_line
-from harness.diagnosis.rule import HOST, INPUT, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
+from harness.diagnosis.rule import HOST, INPUT, LIKELY, MATHEMATICS, NOT_KNOWN, POSSIBLE, PROVEN, UNKNOWN, Match, Rule, present
+from harness.diagnosis.updates import remedy_of
 from harness.outcome import Fact, Kind
 
 _CHOLESKY = re.compile(r"cholesky|not positive[- ]definite|leading minor|LinAlgError", re.IGNORECASE)
@@ -29,10 +30,11 @@ def poisoned_by_masked_points(e: Evidence) -> Match | None:
     if e.oracle is not None and e.oracle.kind is not Kind.OK:
         return None
     oracle = [fact(e.oracle, "outcome", f"{e.oracle.kind.value} {e.oracle.status}")] if e.oracle else []
+    finite = o.status == "NOT_POSITIVE_DEFINITE"  # by the solver's own word, which has another one for NaN
     return Match(
-        e.side,
+        MATHEMATICS,
         "points that are masked out poison the sums: valid * x is NaN when x is (a point at the origin gives 1/|X|)",
-        LIKELY if oracle else POSSIBLE,
+        LIKELY if oracle and not finite else POSSIBLE,
         (*(input_fact(e, name) for name in (*poison, "valid_nonfinite")), *_what_it_said(e), *oracle),
         "the same failure after the masked points are set to (0, 0, 1)",
         e.command("--solver reference"),
@@ -99,20 +101,19 @@ def degenerate_input(e: Evidence) -> Match | None:
 
 
 def wrong_update(e: Evidence) -> Match | None:
-    """The iterations are those of another update rule: on the right, or with SE(3)'s V where Sim(3)'s W is needed."""
+    """The iterations are those of another update rule: on the right, or with SE(3)'s V where Sim(3)'s W is needed, for two."""
     told = (e.outcome.parity or {}).get("trace_cause")
     if isinstance(told, str) and told:
+        remedy = remedy_of(told)
         return Match(
-            e.side, f"{told[0].lower()}{told[1:].rstrip('.')}", LIKELY,
-            (fact(e.outcome, "parity.trace_cause", told), *_iterations(e)),
-            "the same trace from a solver whose update is T <- Exp(delta) T with Sim(3)'s W", e.command("--solver torch"),
-            "apply the update on the left: retr(a) = Exp(a) * X, with Sim(3)'s W in Exp",
+            MATHEMATICS, told.rstrip("."), LIKELY, (fact(e.outcome, "parity.trace_cause", told), *_iterations(e)), remedy.refute,
+            e.command("--solver torch"), remedy.fix,
         )  # fmt: skip
     mine, theirs = e.outcome.iterations, e.oracle.iterations if e.oracle else None
     if e.outcome.kind is not Kind.OK or not e.off or not mine or not theirs or mine < 2 * theirs or mine < theirs + _ENOUGH_MORE:
         return None
     return Match(
-        e.side,
+        MATHEMATICS,
         f"it takes {mine} iterations where the oracle takes {theirs}, as an update on the wrong side or with SE(3)'s V does",
         POSSIBLE,
         _iterations(e),
@@ -139,7 +140,7 @@ def float32_cancellation(e: Evidence) -> Match | None:
         return None
     proof = (single[0], double[0]) if single and double and double[0].result == "ok" else ()
     return Match(
-        e.side,
+        MATHEMATICS,
         f"its closed forms cancel in float32: {o.input['op']} loses its digits where the angle or log scale is below about 1e-2",
         PROVEN if proof else LIKELY,
         (input_fact(e, "max_tangent"), fact(o, "parity.op_error", error), *(Fact(r.words, r.where) for r in proof)),

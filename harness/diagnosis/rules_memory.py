@@ -1,26 +1,21 @@
-"""Rules for processes that die of a memory access on the host: the symbol collision above all, and what looks like it."""
+"""Rules for processes that die of a memory access on the host, and for the layouts in which a solver fails."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.diagnosis import faultclass
-from harness.diagnosis.documents import Collision, Rung
-from harness.diagnosis.evidence import DEVICE_TOOLS, HOST_TOOLS, RECORDED_SOLVER, Evidence, exit_facts, fact, find_line, frame_facts
-from harness.diagnosis.rule import HOST, LIKELY, NOT_KNOWN, POSSIBLE, PROVEN, Match, Rule, present
+from harness.diagnosis.evidence import DEVICE_TOOLS, Evidence, exit_facts, fact, find_line, frame_facts
+from harness.diagnosis.hostfacts import HOST_DEREFERENCE, clean_audit, device_findings, supports
+from harness.diagnosis.rule import HOST, LIKELY, NOT_KNOWN, PROVEN, Match, Rule, present
+from harness.diagnosis.stages import in_words
 from harness.diagnosis.sweeps import every_layout_fails, layout_rule
 from harness.outcome import Fact, Kind, Outcome
 
-_HOST_DEREFERENCE = re.compile(r"dereferencing Unified Memory from the host")
-_NO_ERRORS = re.compile(r"ERROR SUMMARY: 0 errors")
 _BANNER = re.compile(r"^Windows fatal exception: (access violation|code 0x[0-9a-fA-F]+)")
 _CTYPES = re.compile(r"access violation (reading|writing) 0x[0-9A-Fa-f]+")
-_COMMON_NAMES = ("forward", "apply_op", "solve", "call", "__call__", "run", "<lambda>", "<module>")
-_TRACKERS_OPS = ("inv", "mul", "act", "retr")
-"""What the tracker's solve calls, on tensors that are on the GPU."""
-_ACCESS_NAMES = ("SIGSEGV", "STATUS_ACCESS_VIOLATION")
 
 
 @dataclass(frozen=True)
@@ -49,57 +44,10 @@ LAYOUT_SORTS = (
 # fmt: on
 
 
-def host_symbol_collision(e: Evidence) -> Match | None:
-    """The process died of a memory access in a Lie-group operation on a GPU, where CPU and CUDA code define one symbol."""
-    vanished = e.outcome.solver == RECORDED_SOLVER and e.outcome.kind is Kind.INCONCLUSIVE and e.on_gpu
-    ops = (e.op,) if e.op else _TRACKERS_OPS if vanished else ()
-    gpu_rungs = tuple(rung for op in ops for rung in e.rungs(op=op, device="cuda"))
-    died = [rung for rung in gpu_rungs if rung.result == "crash" and rung.exit_name in _ACCESS_NAMES]
-    if not _died_in_the_solve(e) and not (vanished and died):
-        return None
-    audits = e.documents.audits
-    collisions = [collision for audit in audits for collision in audit.collisions]
-    named = [collision for collision in collisions if _is_about(collision, e)]
-    linked = (e.in_lietorch and e.on_gpu) or (vanished and bool(died))
-    hints = [hint for audit in audits for hint in audit.about("linked", "fail")]
-    doubts = [hint for audit in audits for hint in audit.about("linked", "ok")]
-    if not collisions and any(audit.clean_of_collisions for audit in audits):
-        return None
-    if not linked and not named:
-        return None
-    against = (*_device_findings(e), *_probe_denies(gpu_rungs), *_alignment_decides(e))
-    if against and not collisions:
-        return None
-    op = e.op or "the operation"
-    shown = named or collisions
-    confidence = PROVEN if named or (shown and e.op is None) else POSSIBLE if doubts and not shown else LIKELY
-    both = f"{len(collisions)} kernels have a namesake" if len(collisions) > 1 else "a kernel has a namesake"
-    return Match(
-        HOST,
-        f"the GPU path of {op} runs the CPU function of the same name on device pointers, because a linker took the two for one "
-        f"(a symbol collision{': ' + both + ' among the CPU functions' if collisions else ''})",
-        confidence,
-        (
-            *exit_facts(e.outcome),
-            *frame_facts(e),
-            *_supports(e, died),
-            *(_collision_fact(it) for it in shown[:2]),
-            *(Fact(it.what, it.where) for it in (*hints[:1], *doubts[:1])),
-        ),
-        "the same death after a rebuild without the collision, or a device finding that names a kernel and an address"
-        if collisions
-        else "an audit that compares the objects and finds no collision, or a device finding that names a kernel and an address",
-        "harness audit build/temp.*/**/*.o (the object files of the extension; a linked .so or .pyd gives only hints)",
-        "rebuild the extension with nvcc -static-global-template-stub=true (12.8 or newer; the default from CUDA 13), or put the "
-        "CPU templates into an anonymous namespace, or use sim3solve in place of it",
-        against,
-    )
-
-
 def host_dereference(e: Evidence) -> Match | None:
     """Host code dereferenced a device pointer: memcheck says so, and no operation is known to collide."""
     own = [f for o in (e.outcome, *e.same_solver(tools=DEVICE_TOOLS)) for f in _findings(o, "host-dereference")]
-    said = next((it for o in (e.outcome, *e.same_solver(tools=DEVICE_TOOLS)) if (it := find_line(o, _HOST_DEREFERENCE))), None)
+    said = next((it for o in (e.outcome, *e.same_solver(tools=DEVICE_TOOLS)) if (it := find_line(o, HOST_DEREFERENCE))), None)
     if not own and not (said and e.fault == faultclass.ACCESS_VIOLATION):
         return None
     if e.outcome.kind not in (Kind.CRASHED, Kind.FINDINGS):
@@ -109,12 +57,12 @@ def host_dereference(e: Evidence) -> Match | None:
         HOST,
         "code on the processor read or wrote through a pointer that belongs to the GPU",
         PROVEN if own else LIKELY,
-        (*facts, *_clean_audit(e)),
+        (*facts, *clean_audit(e)),
         "the same death with all tensors on the CPU, or a device finding that names a kernel and an address",
         e.command("--device cpu"),
         "find the function at the top of the stack and give it host memory, or make it a launch; if it is one by its source, audit "
         "the binary for a symbol collision",
-        _device_findings(e),
+        device_findings(e),
     )
 
 
@@ -160,61 +108,19 @@ def access_violation(e: Evidence) -> Match | None:
     """A memory access killed the process, and what is known does not say why. A fault on the GPU would have been a CUDA error."""
     if e.fault not in (faultclass.ACCESS_VIOLATION, faultclass.BUS_ERROR):
         return None
-    where = e.frames[0].word if e.frames else f"stage {e.outcome.stage!r}"
-    refuted = _clean_audit(e)
+    where = f"in {e.frames[0].word}" if e.frames else in_words(e.outcome.stage)
+    refuted = clean_audit(e)
     more = "; it is not the symbol collision, the audit found none" if refuted else ""
     everywhere = every_layout_fails(e.sweep) if e.sweep else None
     return Match(
         HOST,
-        f"the process died of a memory access in {where}{more}",
+        f"the process died because it read or wrote memory that it must not touch, {where}{more}",
         NOT_KNOWN,
-        (*exit_facts(e.outcome), *frame_facts(e), *refuted, *present(everywhere), *_supports(e, []), *_device_findings(e)),
+        (*exit_facts(e.outcome), *frame_facts(e), *refuted, *present(everywhere), *supports(e), *device_findings(e)),
         "nothing is claimed that could be refuted",
         e.command("--tool memcheck --memory exact" if e.on_gpu else "--tool asan"),
         "audit the extension at the top of the stack, run the same case under a sanitizer, and sweep its layouts",
     )
-
-
-def _died_in_the_solve(e: Evidence) -> bool:
-    return e.fault == faultclass.ACCESS_VIOLATION and e.solving
-
-
-def _is_about(collision: Collision, e: Evidence) -> bool:
-    """Whether the symbol is named after the operation, or after a function at the top of the stack."""
-    names = {e.op, *(frame.function for frame in e.frames[:1])} - {None, *_COMMON_NAMES}
-    symbol = f"{collision.demangled} {collision.symbol}"
-    return any(re.search(rf"(?<![a-z]){re.escape(str(name))}(?![a-z0-9])", symbol) for name in names)
-
-
-def _collision_fact(collision: Collision) -> Fact:
-    return Fact(f"{collision.demangled or collision.symbol} ({collision.host_file}, {collision.cuda_file})", collision.where)
-
-
-def _supports(e: Evidence, died: Iterable[Rung]) -> tuple[Fact, ...]:
-    """What speaks for the host: a memory checker that saw the death and no error, a CPU path that works."""
-    facts: list[Fact | None] = []
-    for other in (e.outcome, *e.same_solver(tools=DEVICE_TOOLS)):
-        facts += [find_line(other, _HOST_DEREFERENCE), find_line(other, _NO_ERRORS)]
-    facts += [Fact(rung.words, rung.where) for rung in list(died)[:1]]
-    if e.op:
-        facts += [Fact(rung.words, rung.where) for rung in e.rungs(op=e.op, device="cpu", result="ok")[:1]]
-    if e.sweep is not None:
-        facts.append(every_layout_fails(e.sweep))
-    return tuple(dict.fromkeys(present(*facts)))
-
-
-def _device_findings(e: Evidence) -> tuple[Fact, ...]:
-    """Findings in a kernel by any tool that saw this solver on this case."""
-    found: list[Fact] = []
-    for other in (e.outcome, *e.same_solver(tools=DEVICE_TOOLS)):
-        for finding in other.findings:
-            if (
-                other.tool not in HOST_TOOLS
-                and finding.get("kernel")
-                and finding.get("kind") not in ("host-dereference", "api-error")
-            ):
-                found.append(fact(other, "findings", f"{finding.get('kind')} in {finding.get('kernel')}"))
-    return tuple(dict.fromkeys(found))[:2]
 
 
 def _findings(outcome: Outcome, kind: str) -> list[Fact]:
@@ -223,32 +129,7 @@ def _findings(outcome: Outcome, kind: str) -> list[Fact]:
     ]
 
 
-def _probe_denies(rungs: tuple[Rung, ...]) -> tuple[Fact, ...]:
-    if not rungs or any(rung.result not in ("ok", "unavailable") for rung in rungs):
-        return ()
-    return tuple(Fact(rung.words, rung.where) for rung in rungs if rung.result == "ok")[:1]
-
-
-def _alignment_decides(e: Evidence) -> tuple[Fact, ...]:
-    rule = layout_rule(e.sweep) if e.sweep else None
-    return rule.facts if rule is not None and rule.alignment else ()
-
-
-def _clean_audit(e: Evidence) -> tuple[Fact, ...]:
-    clean = [audit for audit in e.documents.audits if audit.clean_of_collisions]
-    if any(audit.collisions for audit in e.documents.audits):
-        return ()
-    verdicts = [(audit, audit.about("collisions", "ok")) for audit in clean]
-    return tuple(
-        Fact(said[0].what, said[0].where)
-        if said
-        else Fact(f"collisions: [] in {', '.join(audit.files)}", f"{audit.source}: collisions")
-        for audit, said in verdicts
-    )
-
-
 RULES = (
-    Rule("host-symbol-collision", host_symbol_collision),
     *(Rule(sort.cause, layout_rule_for(sort)) for sort in LAYOUT_SORTS),
     Rule("host-dereference", host_dereference),
     Rule("caught-access-violation", caught_access_violation),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.diagnosis import faultclass
-from harness.diagnosis.evidence import SAID, Evidence, exit_facts, find_line, input_fact
+from harness.diagnosis.evidence import SAID, Evidence, exit_facts, find_line, input_fact, text_of
 from harness.diagnosis.rule import ENVIRONMENT, HOST, LIKELY, POSSIBLE, PROVEN, Match, Rule, present
 from harness.outcome import Fact, Kind
 
@@ -18,6 +18,7 @@ _NOT_BUILT = re.compile(
 )
 _NO_MODULE = re.compile(r"No module named '?([\w.]+)|there is no module \w+")
 _UNDEFINED = re.compile(r"undefined symbol: (\S+)|symbol not found in flat namespace '?(\S+?)'?(\s|$)|Symbol not found: (\S+)")
+_LOADER = (*SAID, "stderr")
 _TORCH_SYMBOL = re.compile(r"3c10|_ZNK?2at|N2at\d|5torch|PyInit__C|_ZN6caffe2")
 _PROCEDURE = re.compile(r"DLL load failed.*(procedure|[Pp]rozedur)")
 _MODULE_DLL = re.compile(
@@ -77,27 +78,34 @@ def missing_package(e: Evidence) -> Match | None:
 
 def abi_mismatch(e: Evidence) -> Match | None:
     """The extension was built against another torch: a symbol of torch's is missing at import."""
-    said = find_line(e.outcome, _UNDEFINED, (*SAID, "stderr"))
-    symbol = said is not None and _TORCH_SYMBOL.search(said.quote) is not None
+    said = find_line(e.outcome, _UNDEFINED, _LOADER)
+    named = _undefined_symbol(e)
+    symbol = _TORCH_SYMBOL.search(named) is not None
     procedure = find_line(e.outcome, _PROCEDURE, SAID)
     entry = e.fault == faultclass.WRONG_LIBRARY and e.outcome.exit is not None and "ENTRYPOINT" in e.outcome.exit.name
     if not symbol and procedure is None and not entry:
         return None
     audits = e.documents.audits
-    missing = [
-        Fact(name, f"{audit.source}: undefined_torch[{i}]") for audit in audits for i, name in enumerate(audit.undefined_torch)
-    ]
-    resolved = [Fact("undefined_torch: []", f"{audit.source}: undefined_torch") for audit in audits if symbol and not missing]
+    lacking = [(name != named, name, f"{audit.source}: undefined_torch") for audit in audits for name in audit.undefined_torch]
+    missing = [Fact(f"not in torch: {name}", where) for _, name, where in sorted(lacking)]
+    # An audit of another file says nothing of this one: it must have looked this very symbol up.
+    resolved = [it for audit in audits if symbol and named in audit.resolved_torch for it in audit.about("torch", "ok")]
     return Match(
         ENVIRONMENT,
         "the extension was built against another torch than the one that is installed: their binary interfaces differ",
-        PROVEN if missing else LIKELY if symbol else POSSIBLE,
+        PROVEN if missing and (not symbol or any(name == named for _, name, _ in lacking)) else LIKELY if symbol else POSSIBLE,
         (*present(said if symbol else None, procedure), *(exit_facts(e.outcome) if entry else ()), *missing[:2]),
         "the same error after a rebuild in this environment, or an audit in which every symbol of torch resolves",
         "harness audit FILE (the extension)",
         "rebuild the extension in this environment: pip install --no-build-isolation --force-reinstall; pin torch beside it",
-        tuple(resolved),
+        tuple(Fact(it.what, it.where) for it in resolved) if not missing else (),
     )
+
+
+def _undefined_symbol(e: Evidence) -> str:
+    """In full, however long a template's name is."""
+    found = next((it for part in _LOADER if (it := _UNDEFINED.search(text_of(e.outcome, part)))), None)
+    return next(filter(None, found.groups()), "").strip() if found else ""
 
 
 def missing_library(e: Evidence) -> Match | None:
@@ -135,8 +143,7 @@ def long_is_32_bit(e: Evidence) -> Match | None:
 
 def unsupported_dtype(e: Evidence) -> Match | None:
     """Half precision comes back as an undefined tensor: the extension's dispatch has no such case and says nothing."""
-    dtypes = e.outcome.input.get("dtypes") or []
-    half = isinstance(dtypes, list) and any(dtype in _HALF for dtype in dtypes)
+    half = any(dtype in _HALF for dtype in e.dtypes)
     said = find_line(e.outcome, _UNDEFINED_TENSOR, ("exception.message",)) if e.outcome.kind is Kind.RAISED else None
     broken = [
         rung

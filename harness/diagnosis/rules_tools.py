@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.diagnosis.evidence import DEVICE_TOOLS, Evidence, exit_facts, fact, find_line
+from harness.diagnosis.evidence import DEVICE_TOOLS, HOST_TOOLS, Evidence, exit_facts, fact, find_line
 from harness.diagnosis.rule import ENVIRONMENT, HOST, LIKELY, NOT_KNOWN, PROVEN, UNKNOWN, Match, Rule, present
 from harness.outcome import Kind
 
@@ -20,7 +20,7 @@ _DIED = re.compile(r"process didn't terminate successfully")
 
 @dataclass(frozen=True)
 class Trap:
-    """One state of a tool that is not clean. ``said`` is the tool's own line for it, which alone is enough."""
+    """One state of ``tools`` that is not clean. ``said`` is a tool's own line for it, which alone is enough."""
 
     state: str
     cause: str
@@ -29,6 +29,7 @@ class Trap:
     claim: str
     said: re.Pattern[str] | None
     fix: str
+    tools: tuple[str, ...] = (*DEVICE_TOOLS, *HOST_TOOLS)
 
 
 # fmt: off
@@ -37,10 +38,14 @@ TRAPS = (
          "use a GPU and a tool of one generation: pip install -U nvidia-cuda-sanitizer-api"),
     Trap("never attached", "tool-never-attached", UNKNOWN, NOT_KNOWN,
          "the tool never attached: the process ended before its first CUDA call, and the tool's own exit code (255, or 0) says "
-         "nothing about it", _NEVER, "see that the case runs on the GPU without the tool, and that the solver makes a CUDA call"),
+         "nothing about it", _NEVER, "see that the case runs on the GPU without the tool, and that the solver makes a CUDA call",
+         DEVICE_TOOLS),
+    Trap("never attached", "no-library-for-the-tool", ENVIRONMENT, PROVEN,
+         "none of the solver's own libraries is built for the tool, so nothing of it was watched", None,
+         "build your library with -g -fsanitize=address (asan) or -fsanitize=undefined (ubsan), and load it as before", HOST_TOOLS),
     Trap("kernel not launched", "tool-saw-no-kernel", UNKNOWN, NOT_KNOWN,
          "the tool was there and the kernel in question was not launched: nothing was checked", None,
-         "look at --kernel-name, and at whether the solve got as far as its launch"),
+         "look at --kernels, and at whether the solve got as far as its launch", DEVICE_TOOLS),
     Trap("timed out", "tool-timed-out", ENVIRONMENT, LIKELY, "the time limit is too short for a run under this tool", None,
          "give it ten times the limit, or a smaller case"),
     Trap("tool failed", "tool-failed", UNKNOWN, NOT_KNOWN, "the tool itself failed, so what it did not report may still be there",
@@ -64,7 +69,7 @@ def debugger_interface(e: Evidence) -> Match | None:
 def trap_rule(trap: Trap) -> Callable[[Evidence], Match | None]:
     def match(e: Evidence) -> Match | None:
         o = e.outcome
-        if o.tool == "none" or o.kind in (Kind.CRASHED, Kind.CUDA_ERROR, Kind.RAISED) or o.findings:
+        if o.tool not in trap.tools or o.kind in (Kind.CRASHED, Kind.CUDA_ERROR, Kind.RAISED) or o.findings:
             return None
         said = find_line(o, trap.said, _TEXTS) if trap.said else None
         timed_out = trap.state == "timed out" and o.kind is Kind.TIMEOUT

@@ -27,8 +27,8 @@ from harness.doctor.facts import EXTENSIONS, Facts
 from harness.doctor.later import Later
 from harness.doctor.machine import Machine
 from harness.doctor.privacy import Identity
-from harness.doctor.versions import of_driver_api
 from harness.minidump import local_dumps
+from harness.versions import of_driver_api
 
 Group = Callable[[Facts], Iterable[Check]]
 Progress = Callable[[str, int, int], None]
@@ -175,9 +175,14 @@ def _crash_dumps(facts: Facts) -> Iterable[Check]:
     yield windows.crash_dumps(local_dumps()) if on_windows else skip("crash dumps", "Windows Error Reporting is on Windows only")
 
 
+def _long_paths(facts: Facts) -> Iterable[Check]:
+    if facts.machine.system == "win32":
+        yield windows.long_paths(partial(registry.read, facts.machine, facts.asker))
+
+
 GROUPS: dict[str, Group] = {
     "system": _system, "memory": _memory, "disk": _disk, "driver": _driver, "GPU": _gpus, "CUDA toolkit": _toolkit, "torch": _torch,
-    "extension modules": _extensions, "TDR": _windows, "crash dumps": _crash_dumps,
+    "extension modules": _extensions, "TDR": _windows, "crash dumps": _crash_dumps, "long paths": _long_paths,
     "WSL": lambda facts: [windows.wsl(facts.machine, facts.driver.get())],
     "sanitizers": _sanitizers, "solvers": _solvers,
     "variables": lambda facts: variables.judge(facts.machine.environ, facts.gpus),

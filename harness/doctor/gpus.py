@@ -9,7 +9,7 @@ from harness.doctor.ask import Problem, Told
 from harness.doctor.check import Check, fail, ok, skip, warn, worst
 from harness.doctor.machine import Machine
 from harness.doctor.smi import Smi
-from harness.doctor.versions import MINIMUM_DRIVER, numbers, of_driver_api
+from harness.versions import MINIMUM_DRIVER, numbers, of_driver_api
 
 _GET = "install NVIDIA's driver (nvidia.com/drivers, or the distribution's package), and restart"
 _INIT_FIX = {

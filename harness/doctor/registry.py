@@ -13,6 +13,7 @@ from harness.doctor.check import one_line
 from harness.doctor.machine import Machine
 
 GRAPHICS = r"SYSTEM\CurrentControlSet\Control\GraphicsDrivers"
+FILES = r"SYSTEM\CurrentControlSet\Control\FileSystem"
 DEBUGGER = r"SOFTWARE\NVIDIA Corporation\GPUDebugger"
 
 

@@ -7,6 +7,7 @@ from harness.doctor.check import Check, ok, one_line, skip, warn
 
 _GET = "install the CUDA toolkit, or: pip install nvidia-cuda-sanitizer-api"
 _PACKAGE = "nvidia-cuda-sanitizer-api"
+_ON_LINUX = "the harness runs it on Linux only: its runtime cannot be loaded into Python on Windows"
 
 
 def compute_sanitizer(told: Told, *, has_gpu: bool) -> Check:
@@ -40,9 +41,9 @@ def compute_sanitizer(told: Told, *, has_gpu: bool) -> Check:
 def host_sanitizer(kind: str, told: Told, *, windows: bool) -> Check:
     """A program with one planted fault was built and run: the fault must have been named."""
     name = {"address": "ASan", "undefined": "UBSan"}[kind]
-    packages = (
-        "in Visual Studio's installer, add C++ AddressSanitizer" if windows else "install libasan and libubsan of that compiler"
-    )
+    packages = "install libasan and libubsan of that compiler"
+    if windows:
+        return skip(name, _ON_LINUX, "here: --memory exact, --layouts; or replay the same case under it on Linux, WSL too")
     if isinstance(told, Problem):
         if told.message.startswith("CompilerMissing"):
             return skip(name, "there is no C++ compiler", "see the line compiler")

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.doctor.ask import Asker
 from harness.doctor.check import Check, one_line, skip, warn, worst
 from harness.doctor.machine import Machine
-from harness.doctor.versions import numbers
+from harness.versions import numbers
 
 NAME = "CUDA toolkit"
 _RELEASE = re.compile(r"release (\d{1,3}\.\d{1,3})(?:, V([\d.]{1,30}))?")

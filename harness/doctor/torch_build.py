@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.doctor.ask import Problem, Told
 from harness.doctor.check import Check, fail, ok, skip, warn
-from harness.doctor.versions import numbers, serves
+from harness.versions import numbers, serves
 
 _REINSTALL = "install torch anew: pytorch.org/get-started names the command for this system and CUDA"
 _CAUSES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.doctor.check import Check, ok, one_line, warn
-from harness.doctor.versions import serves
+from harness.versions import serves
 
 # What it does; what to do about it. Both are shown when the variable is set to something that has that effect.
 _Effect = tuple[str, str] | None

@@ -8,7 +8,7 @@ from typing import Any
 from harness.doctor.ask import Problem, Told
 from harness.doctor.check import Check, fail, ok, skip, warn
 from harness.doctor.machine import Machine
-from harness.doctor.registry import DEBUGGER, GRAPHICS, Value
+from harness.doctor.registry import DEBUGGER, FILES, GRAPHICS, Value
 from harness.minidump import LOCAL_DUMPS, WER, LocalDumps
 
 DEFAULT_DELAY_S, DEFAULT_LEVEL = 2, 3
@@ -54,6 +54,17 @@ def debugger(read: Read, *, in_wsl: bool) -> Check:
         return ok(name, "enabled: compute-sanitizer can attach")
     state = "not set" if value.number is None else value.number
     return warn(name, f"not enabled (EnableInterface is {state}): compute-sanitizer cannot attach", fix)
+
+
+def long_paths(read: Read) -> Check:
+    """Whether a path may have more than 260 characters: a run's folder in a user's own soon has 200."""
+    name, value = "long paths", read(FILES, "LongPathsEnabled")
+    fix = _SET.format(key=FILES, name="LongPathsEnabled", value=1) + "; or keep runs in a short folder, as in --out C:\\runs"
+    if value.problem is not None:
+        return skip(name, value.problem, fix)
+    if value.number == 1:
+        return ok(name, "on: a path may have more than 260 characters")
+    return warn(name, "off (LongPathsEnabled): Windows says of a path of 260 characters or more that it is not there", fix)
 
 
 def crash_dumps(found: LocalDumps | None) -> Check:

@@ -239,6 +239,7 @@ def _again_as_it_is(task: Task, plan: Plan) -> str:
     for option, value, default in (
         ("--tool", task.tool, "none"),
         ("--memory", task.memory, default_memory(task.tool)),
+        ("--kernels", plan.limits.kernels or "", ""),
         ("--device", plan.limits.device, "auto"),
         ("--timeout", f"{plan.limits.timeout_s:g}", f"{Campaign.TIMEOUT_S:g}"),
     ):

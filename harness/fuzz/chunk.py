@@ -18,7 +18,6 @@ from harness.bench import Site, bench
 from harness.cargo import Bundle, fetch
 from harness.case import Case
 from harness.casefile import DOCUMENT, TENSORS, pack_tensors, read_case
-from harness.dispatch import INTERRUPTED
 from harness.errors import UsageError
 from harness.fuzz.mutate import mutant
 from harness.fuzz.oracle import complaint, expectation
@@ -26,7 +25,7 @@ from harness.isolation import Limits, Task
 from harness.loading import failed
 from harness.memory.evidence import with_memory
 from harness.outcome import POOL, RECORDED, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH, Launcher
+from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher
 from harness.registry import SolverSpec
 from harness.relayout import CONTIGUOUS
 from harness.remote import SentSolver, asking
@@ -170,10 +169,10 @@ def _run(plan: Plan, tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
     for task, outcome in run_batch(tasks, plan.limits, folder, _launcher(plan)):
         if outcome.kind is Kind.UNAVAILABLE:
             raise UsageError(f"{task.solver.name} cannot be fuzzed here: {outcome.reason}")
-        if why := failed(outcome):
-            raise UsageError(why)
         if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
             raise _Ended
+        if why := failed(outcome):
+            raise UsageError(why)
         found[task.name] = with_memory(outcome, folder / task.name)
     return found
 

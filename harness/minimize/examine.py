@@ -22,13 +22,11 @@ from harness.loading import failed
 from harness.memory.evidence import with_memory
 from harness.minimize.failure import Answer
 from harness.outcome import POOL, Kind, Outcome
-from harness.process import PRELOAD, PRELOAD_TORCH
+from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH
 from harness.registry import SolverSpec
 from harness.remote import SentSolver
 from harness.replay import ORACLE
 from harness.verdict import judge
-
-INTERRUPTED = "the run was interrupted"
 
 
 @dataclass(frozen=True)

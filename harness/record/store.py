@@ -16,6 +16,7 @@ from pathlib import Path
 from harness import jsonfile
 from harness.case import CaseDocument
 from harness.casefile import DOCUMENT, TENSORS
+from sim3solve import held
 
 
 def write(folder: Path, document: CaseDocument, tensors: memoryview, *, sync: bool, spare: Path | None = None) -> CaseDocument:
@@ -39,7 +40,7 @@ def write(folder: Path, document: CaseDocument, tensors: memoryview, *, sync: bo
         _write_file(temporary / DOCUMENT, memoryview(_document_bytes(document)), sync)
         if sync:
             jsonfile.sync_folder(temporary)
-        temporary.rename(folder)
+        held.retried(lambda: temporary.rename(folder))
         if sync:
             jsonfile.sync_folder(folder.parent)
     except BaseException:
@@ -57,7 +58,7 @@ def update(folder: Path, document: CaseDocument, *, sync: bool) -> None:
     temporary = folder / f".{DOCUMENT}.{secrets.token_hex(4)}.tmp"
     try:
         temporary.write_bytes(data)
-        os.replace(temporary, folder / DOCUMENT)
+        held.replace(temporary, folder / DOCUMENT)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

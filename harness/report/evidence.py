@@ -139,11 +139,18 @@ def _watched_by(outcome: Outcome) -> str:
     by = outcome.values.get("watched_by")
     if not isinstance(by, Mapping):
         return ""
-    launched = by.get("launched")
-    names = ", ".join(map(str, launched[:5])) if isinstance(launched, list) else ""
-    more = f" and {len(launched) - 5} more" if isinstance(launched, list) and len(launched) > 5 else ""
-    watched = f"; launched: {shorten(names, 300)}{more}" if names else ""
+    libraries = by.get("libraries")
+    files = [str(file).rpartition("/")[2] for file in libraries] if isinstance(libraries, list) else None
+    watched = _listed("launched", by.get("launched")) + _listed("watched", files)
     return f"{by.get('name')} {by.get('version')} ({by.get('source')}): {outcome.tool_state}{watched}"
+
+
+def _listed(what: str, names: Any) -> str:
+    """The first few of what was watched; empty where there is none."""
+    if not isinstance(names, list) or not names:
+        return ""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"; {what}: {shorten(', '.join(map(str, names[:5])), 300)}{more}"
 
 
 def exit_code(code: int) -> str:

@@ -1,7 +1,7 @@
 """How far a run under ASan or UBSan can be believed: one of ``TOOL_STATES`` and why.
 
-Clean needs all of: the runtime was loaded; at least one library that the solve used is built for it; the child left its result; and
-no report was written. A runtime alone watches nothing.
+Clean needs all of: the runtime was loaded; at least one of the solver's own libraries is built for it; the child left its result;
+and no report was written. A runtime alone watches nothing. What was watched is said, and so is what was not.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from harness.sanitizer.tools import REPORT
 
 @dataclass(frozen=True)
 class Seen:
-    """What was left: whether the runtime was loaded, the libraries built for it (None: nobody said), the reports.
+    """What was left: whether the runtime was loaded, the solver's libraries built for it (None: nobody said), the reports.
 
-    ``stack`` is Python's, innermost first, where the process ended in a report: it continues the stack of the last one.
+    ``unwatched`` are the solver's other libraries. ``stack`` is Python's, innermost first, where the process ended in a report: it
+    continues the stack of the last one.
     """
 
     runtime: bool
@@ -26,16 +27,21 @@ class Seen:
     findings: tuple[Finding, ...]
     problem: str | None = None
     stack: tuple[dict[str, Any], ...] = ()
+    unwatched: tuple[str, ...] = ()
 
 
 def decide(tool: str, seen: Seen, child: Child, end: Ending) -> State:
     """The state of one run."""
+    flag = {"asan": "-fsanitize=address", "ubsan": "-fsanitize=undefined"}[tool]
+    watched = seen.instrumented or ()
+    others = ", ".join(file.rpartition("/")[2] for file in seen.unwatched)
+    unwatched = (f"{tool} did not watch {others}: not built with {flag}",) if others else ()
     if seen.findings:
         *before, last = seen.findings
         findings = group([*before, last | {"host_stack": [*last["host_stack"], *seen.stack]}])
         notes = (f"{tool}: {seen.problem}",) if seen.problem else ()
-        return State(FINDINGS, f"{tool} found {len(findings)} fault{'' if len(findings) == 1 else 's'}", findings, notes)
-    flag = {"asan": "-fsanitize=address", "ubsan": "-fsanitize=undefined"}[tool]
+        reason = f"{tool} found {len(findings)} fault{'' if len(findings) == 1 else 's'}"
+        return State(FINDINGS, reason, findings, (*notes, *unwatched), watched=watched)
     checks = (
         (end.timed_out, TIMED_OUT, f"still running under {tool} after {end.limit_s:g} s"),
         (not child.started, TOOL_FAILED, f"the child did not start with the runtime of {tool} loaded"),
@@ -44,7 +50,12 @@ def decide(tool: str, seen: Seen, child: Child, end: Ending) -> State:
         (not child.finished, TOOL_FAILED, f"the child left no result of its own, and {tool} no report ({REPORT}.*)"),
         (seen.instrumented is None, NEVER_ATTACHED, f"the solve was not reached, so {tool} had nothing to watch"),
         (not seen.runtime, TOOL_FAILED, f"the runtime of {tool} was not loaded into the child"),
-        (seen.instrumented == (), NEVER_ATTACHED, f"no library in the process is built with {flag}: {tool} had nothing to watch"),
+        (not watched, NEVER_ATTACHED, f"the solver has no library built with {flag}{_named(others)}: {tool} had nothing to watch"),
         (end.code not in (0, None), TOOL_FAILED, f"the child ended with code {end.code} after its result, and {tool} is silent"),
     )  # fmt: skip
-    return next((State(word, reason) for failed, word, reason in checks if failed), State(CLEAN, launched=()))
+    found = next(((word, reason) for failed, word, reason in checks if failed), None)
+    return State(*found, watched=watched) if found else State(CLEAN, notes=unwatched, watched=watched)
+
+
+def _named(others: str) -> str:
+    return f" (it loaded {others})" if others else ""

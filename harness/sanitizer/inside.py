@@ -24,12 +24,10 @@ from harness.jsonfile import write_json
 from harness.layout import groups
 from harness.memory.arena import HostArena
 from harness.registry import SolverSpec
-from harness.sanitizer.elfnames import asks_for
-from harness.sanitizer.hosttools import MARKS
+from harness.sanitizer import libraries
 from harness.sanitizer.tools import CHILD, CUDA_TOOLS, HOST_TOOLS, NONE
 from harness.solvers import Solver
 
-_RUNTIMES = {"asan": "__asan_init", "ubsan": "__ubsan_handle_type_mismatch_v1"}
 _POISON = "__asan_poison_memory_region"
 _NO_KERNEL = frozenset({
     "_to_copy", "copy_", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "set_", "resize_", "lift_fresh",
@@ -43,15 +41,16 @@ def load(spec: SolverSpec, job: Mapping[str, Any], folder: Path) -> Solver:
     tool = job.get("tool", NONE)
     if tool in HOST_TOOLS:
         os.environ.pop("LD_PRELOAD", None)  # it is loaded; a compiler that this process starts would take minutes with it
-    return watched(solvers.load(spec), tool, folder)
+        libraries.at_start()
+    return watched(solvers.load(spec), spec, tool, folder)
 
 
-def watched(solver: Solver, tool: str, folder: Path) -> Solver:
+def watched(solver: Solver, spec: SolverSpec, tool: str, folder: Path) -> Solver:
     """The solver with a note of each solve, for the tool it runs under."""
     if tool in CUDA_TOOLS:
         note: Callable[[], contextlib.AbstractContextManager[None]] = functools.partial(_launches, folder)
     elif tool in HOST_TOOLS:
-        note = functools.partial(_libraries, folder, tool)
+        note = functools.partial(libraries.noted, folder, tool, spec)
     else:
         return solver
 
@@ -173,29 +172,3 @@ def launches(func: Any, made: Any) -> bool:
         return False
     results = made if isinstance(made, (tuple, list)) else (made,)
     return any(getattr(it, "is_cuda", False) and it.numel() > 0 for it in results)
-
-
-# --- on the host ------------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _libraries(folder: Path, tool: str) -> Iterator[None]:
-    """Notes whether the runtime is loaded, and which libraries are built with the sanitizer: before the solve and after it."""
-    _note_libraries(folder, tool)
-    try:
-        yield
-    finally:
-        _note_libraries(folder, tool)
-
-
-def _note_libraries(folder: Path, tool: str) -> None:
-    runtime = hasattr(ctypes.CDLL(None), _RUNTIMES[tool])
-    built = [file for file in _mapped() if "san.so" not in Path(file).name and asks_for(Path(file), MARKS[tool])]
-    write_json(folder / CHILD, {"runtime": runtime, "instrumented": built})
-
-
-def _mapped() -> list[str]:
-    """The files of machine code in this process."""
-    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    words = [line.split(maxsplit=5) for line in lines]
-    return list(dict.fromkeys(word[5] for word in words if len(word) == 6 and "x" in word[1] and word[5].startswith("/")))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.sanitizer import launches
 from harness.sanitizer.finding import Finding, finding, place_name
 from harness.sanitizer.kinds import direction_of, kind_of, space_of
 from harness.sanitizer.source import where
@@ -36,13 +37,16 @@ _INSIDE_A_KERNEL = re.compile(r"\$([^$]+)\$(.+)")
 class Records:
     """What the file holds. ``findings`` are not yet grouped.
 
-    ``launched`` are the kernels that the tool saw launched and instrumented, ``filtered`` those that its filter left out.
+    ``launched`` are the kernels that the tool saw the solver launch and instrumented, ``unplaced`` those whose stack does not say
+    whose they are, ``own`` the harness's (``launches.origin``), ``filtered`` those that the tool's filter left out.
     ``harmless`` counts records that are no fault of the program, ``echoes`` calls that failed only because a fault had happened.
     ``problem`` says why the file cannot be read to its end.
     """
 
     findings: tuple[Finding, ...] = ()
     launched: tuple[str, ...] = ()
+    unplaced: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     filtered: tuple[str, ...] = ()
     harmless: int = 0
     echoes: int = 0
@@ -51,7 +55,7 @@ class Records:
 
     @property
     def launches(self) -> int:
-        return len(self.launched) + len(self.filtered)
+        return len(self.launched) + len(self.unplaced) + len(self.own) + len(self.filtered)
 
 
 def read(file: Path, tool: str, roots: Sequence[Path] = (), nearest: Mapping[int, dict[str, int]] | None = None) -> Records:
@@ -111,14 +115,15 @@ class _Reading:
         self.tool, self.roots, self.nearest = tool, roots, nearest
         self.findings: list[Finding] = []
         self.analyses: list[Finding] = []
-        self.launched: list[str] = []
+        self.launched: dict[str, list[str]] = {launches.SOLVE: [], launches.UNKNOWN: [], launches.HARNESS: []}
         self.filtered: list[str] = []
         self.harmless = self.echoes = 0
 
     def take(self, record: ET.Element) -> None:
         kind = _text(record, "kind") or ""
         if kind == "LaunchInfo":
-            to = self.filtered if _text(record, "what/filtered") == "true" else self.launched
+            frames = ((_text(frame, "func"), _text(frame, "path")) for frame in record.iterfind("hostStack/frame"))
+            to = self.filtered if _text(record, "what/filtered") == "true" else self.launched[launches.origin(frames)]
             to.append((_text(record, "what/kernel") or "a kernel without a name")[:_MOST_TEXT])
             return
         result = _integer(_text(record, "what/result"))
@@ -132,7 +137,10 @@ class _Reading:
 
     def records(self) -> Records:
         findings = self.findings + _unseen(self.analyses, self.findings)
-        return Records(tuple(findings), tuple(self.launched), tuple(self.filtered), self.harmless, self.echoes, exists=True)
+        solver, unplaced, own = (tuple(self.launched[whose]) for whose in (launches.SOLVE, launches.UNKNOWN, launches.HARNESS))
+        return Records(
+            tuple(findings), solver, unplaced, own, tuple(self.filtered), self.harmless, self.echoes, exists=True
+        )  # fmt: skip
 
 
 def _unseen(analyses: list[Finding], hazards: list[Finding]) -> list[Finding]:

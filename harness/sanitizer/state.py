@@ -4,7 +4,9 @@ Clean needs all of: the summary line, counting no more than what is known to be 
 child's own result; and word that the kernels in question were launched. Whatever is missing takes the state away from clean.
 
 Word of a launch comes from the tool itself, where its version writes one record per launch (2026.4 does, 2025.3 does not), else
-from the child, which saw itself launch (``harness.sanitizer.inside``). Where the kernels in question are named, only those count.
+from the child, which saw itself launch (``harness.sanitizer.inside``). Of the tool's list those count that the solver made, by the
+stack of each. One whose stack does not tell counts unless the child says that it launched nothing; as a launch of the kernels in
+question it counts whatever the child says. Where these are named, only those count.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from harness.outcome import TOOL_STATES
 from harness.sanitizer.command import ERROR_EXIT
 from harness.sanitizer.finding import Finding, group
 from harness.sanitizer.records import Records
-from harness.sanitizer.text import APPLICATION, Log
+from harness.sanitizer.text import APPLICATION, BAD_END, Log
 
 CLEAN, FINDINGS, NEVER_ATTACHED, TIMED_OUT, TOOL_FAILED, UNSUPPORTED, NOT_LAUNCHED = TOOL_STATES
 _DEBUGGER = "Failed to initialize WDDM debugger interface"
@@ -44,13 +46,19 @@ class Ending:
 
 @dataclass(frozen=True)
 class State:
-    """``word`` is one of ``TOOL_STATES``; ``reason`` is empty when it is clean. ``findings`` are grouped."""
+    """``word`` is one of ``TOOL_STATES``; ``reason`` is empty when it is clean. ``findings`` are grouped.
+
+    What was watched are the kernels ``launched``, or on the host the solver's libraries that are built for the tool, ``watched``.
+    ``crowded``: launches filled the record file before any fault, so nobody knows whether there was one.
+    """
 
     word: str
     reason: str = ""
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     launched: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    crowded: bool = False
 
 
 def decide(
@@ -66,12 +74,17 @@ def decide(
         reason = f"{tool} found {len(findings)} fault{'' if len(findings) == 1 else 's'}"
         return State(FINDINGS, reason, findings, _notes(tool, records, log), launched or ())
     word, problem = _problem(tool, records, log, child, end, launched)
-    return State(word, problem, launched=launched or ())
+    crowded = word == TOOL_FAILED and bool(launched) and log.missing > 0 and records.launches > 0
+    crowded = crowded and child.finished and not log.failures
+    return State(word, problem, launched=launched or (), crowded=crowded)
 
 
 def _launched(records: Records, child: Child, kernels: str | None, shared: bool) -> tuple[str, ...] | None:
     """The kernels in question that were launched, from the tool or the child; None when neither can tell."""
-    names = tuple(dict.fromkeys(records.launched)) if records.launches and not shared else child.launched
+    names = child.launched
+    if records.launches and not shared:
+        unplaced = records.unplaced if kernels is not None or child.launched != () else ()
+        names = tuple(dict.fromkeys((*records.launched, *unplaced)))
     if names is None or kernels is None:
         return names
     return tuple(name for name in names if re.search(kernels, name))
@@ -85,6 +98,9 @@ def _notes(tool: str, records: Records, log: Log) -> tuple[str, ...]:
         notes.append(f"{tool} found {missing} more faults and did not write them: over the limit of records")
     if records.problem:
         notes.append(f"{tool}: {records.problem}")
+    said = _without(_without(log.failures, APPLICATION), BAD_END)
+    if said:
+        notes.append(f"{tool} says: {'; '.join(said)}")
     if records.echoes:
         notes.append(f"{records.echoes} later CUDA calls failed because of it, and are not listed")
     return tuple(notes)
@@ -146,8 +162,14 @@ def _never_attached(tool: str, child: Child, log: Log) -> str:
 
 
 def _not_launched(tool: str, records: Records, child: Child) -> str:
-    others = ", ".join(dict.fromkeys((*records.filtered, *(records.launched if records.launches else child.launched or ()))))
-    return f"none of the kernels that {tool} was to watch was launched" + (f", only: {others[:200]}" if others else "")
+    seen = (*records.launched, *records.own) if records.launches else child.launched or ()
+    others = ", ".join(dict.fromkeys((*records.filtered, *seen)))
+    only = f", only: {others[:200]}" if others else ""
+    unplaced = dict.fromkeys(records.unplaced)
+    doubt = (
+        f"; nothing says that the solve launched {', '.join(unplaced)[:200]}: name your kernels by --kernels" if unplaced else ""
+    )
+    return f"none of the kernels that {tool} was to watch was launched{only}{doubt}"
 
 
 def _said(failures: Iterable[str]) -> str:

@@ -1,9 +1,12 @@
-"""compute-sanitizer's text: its summary line, what it says when it failed, and what its records leave out."""
+"""compute-sanitizer's text: its summary line, what it says when it failed, and what its records leave out.
+
+Not all it may complain of is known. So any line of its own that begins as a complaint is one, unless it is part of a record.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +25,8 @@ FAILURES = (
     "couldn't find exit code", "Wait for exit code callback timed out", "Failed to attach", "Failed to resume", "Failed to pause",
     "Unable to find injection library", "out of memory", "Error debugging",
 )  # fmt: skip
+_COMPLAINT = re.compile(r"(?:Fatal|Error|Warning|Internal)\b")
+_OF_A_RECORD = re.compile(r"(?:Error|Warning): (?:Potential \w+ hazard detected at|Race reported between)")
 _ERRORS = re.compile(r"^=+ ERROR SUMMARY: (\d{1,18}) errors?\s*$", re.MULTILINE)
 _HAZARDS = re.compile(
     r"^=+ RACECHECK SUMMARY: (\d{1,18}) hazards? displayed \((\d{1,18}) errors?, (\d{1,18}) warnings?\)", re.MULTILINE
@@ -41,8 +46,9 @@ class Log:
     """``summary`` is how many records the footer counts, None without a footer; ``missing`` how many of them were not written.
 
     ``hazards`` is how many races racecheck found, written or not.
-    ``failures`` are the tool's own words. ``last_launch`` is the kernel it saw launched last, where it tells. ``nearest`` maps the
-    address of an access to the allocation next to it: {"address", "size", "distance"}, distance in bytes, 0 inside.
+    ``failures`` are the tool's own words of what went wrong with it. ``last_launch`` is the kernel it saw launched last, where it
+    tells. ``nearest`` maps the address of an access to the allocation next to it: {"address", "size", "distance"}, distance in
+    bytes, 0 inside.
     """
 
     exists: bool = False
@@ -70,6 +76,7 @@ def read(file: Path, tool: str, stderr: Path | None = None) -> Log:
     except OSError:
         return Log(failures=_failures(_own_words(stderr)))
     lines = [line.strip("= \t") for line in text.splitlines() if line.startswith("=")]
+    complaints = [line for line in lines if _COMPLAINT.match(line) and not _OF_A_RECORD.match(line) and not _is_a_state(line)]
     footers = (_HAZARDS if tool == "racecheck" else _ERRORS).findall(text)
     missing = _MISSING.findall(text)
     launches = _LAUNCH.findall(text)
@@ -82,7 +89,7 @@ def read(file: Path, tool: str, stderr: Path | None = None) -> Log:
         no_launch=any(NO_LAUNCH in line for line in lines),
         bad_end=any(BAD_END in line for line in lines),
         unsupported=next((line[:300] for line in lines for word in UNSUPPORTED if word in line), None),
-        failures=_failures(lines + _own_words(stderr)),
+        failures=_failures(lines + _own_words(stderr), complaints),
         last_launch=launches[-1] if launches else None,
         nearest=dict(map(_nearest, _ACCESS.finditer(text))),
     )  # fmt: skip
@@ -106,5 +113,11 @@ def _own_words(stderr: Path | None) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(("Error: ", "========= "))]
 
 
-def _failures(lines: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(line.strip("= \t")[:300] for line in lines for word in FAILURES if word in line))
+def _failures(lines: list[str], complaints: Sequence[str] = ()) -> tuple[str, ...]:
+    known = [line for line in lines for word in FAILURES if word in line]
+    return tuple(dict.fromkeys(line.strip("= \t")[:300] for line in (*known, *complaints)))
+
+
+def _is_a_state(line: str) -> bool:
+    """Whether a complaint has a state of its own."""
+    return any(word in line for word in (NEVER_ATTACHED, NO_LAUNCH, *UNSUPPORTED))

@@ -22,15 +22,14 @@ from harness import exitcode
 from harness.outcome import EXACT, POOL, Kind, Outcome
 from harness.process import Ended
 from harness.registry import BUILTIN, SolverSpec
-from harness.sanitizer import command, hostlog, hoststate, hosttools, locate, records, state, text
+from harness.sanitizer import command, hostlog, hoststate, hosttools, launches, locate, records, state, text
 from harness.sanitizer.locate import ComputeSanitizer
 from harness.sanitizer.tools import CHILD, CUDA_TOOLS, HOST_TOOLS, LOG, RECORDS
 from harness.worker_files import FAULTHANDLER, JOURNAL, RESULT, STDERR
 
 _MAX_BYTES = 64 << 20
+_MOST_NAMES = 100
 _ON_CPU = ("reference", "native", "skip")
-KERNELS = {"cuda": "solve|linearize"}
-"""Solver -> a regular expression for its own kernels. That torch's, which copy the inputs, were launched proves nothing."""
 _FATAL = re.compile(r"^(?:Fatal Python error: |Windows fatal exception: )([^\n]{1,80})", re.MULTILINE)
 _SIGNALS = {
     "Segmentation fault": "SIGSEGV", "Bus error": "SIGBUS", "Aborted": "SIGABRT", "Illegal instruction": "SIGILL",
@@ -51,16 +50,21 @@ def default_memory(tool: str) -> str:
 
 @dataclass(frozen=True)
 class Watch:
-    """What a child is started under. ``by`` is the tool's name and version, ``kernels`` the kernels in question."""
+    """What a child is started under. ``by`` is the tool's name and version.
+
+    ``kernels`` is a regular expression for the kernels in question: no other is instrumented, and one of them must be launched.
+    """
 
     tool: str
     by: ComputeSanitizer | hosttools.HostTool
     kernels: str | None = None
     sources: Path | None = None  # where its source lines are to be looked up first
+    launched: tuple[str, ...] | None = None  # known from a run whose launches filled its records: this one lists none
 
     def argv(self, folder: Path, child: list[str]) -> list[str]:
         if isinstance(self.by, ComputeSanitizer):
-            return [*command.argv(self.by, self.tool, folder.resolve(), kernels=self.kernels), *child]
+            lists = self.launched is None
+            return [*command.argv(self.by, self.tool, folder.resolve(), kernels=self.kernels, list_launches=lists), *child]
         return child
 
     def environment(self, folder: Path) -> dict[str, str]:
@@ -79,8 +83,8 @@ class Watch:
         return {"name": self.tool, "version": self.by.compiler, "source": str(self.by.runtime)}
 
 
-def prepare(tool: str, solver: SolverSpec, device: str) -> Watch:
-    """What to start a child of this solver under. Raises ``ToolUnavailable``."""
+def prepare(tool: str, solver: SolverSpec, device: str, kernels: str | None = None) -> Watch:
+    """What to start a child of this solver under; ``kernels`` are those in question. Raises ``ToolUnavailable``."""
     sources = Path(solver.argument) if solver.is_of_revision and solver.argument else None
     if tool in HOST_TOOLS:
         if solver.base in BUILTIN and solver.base != "native":
@@ -98,9 +102,15 @@ def prepare(tool: str, solver: SolverSpec, device: str) -> Watch:
     if not has_gpu():
         raise ToolUnavailable(f"{tool} watches kernels on an NVIDIA GPU, and this machine shows none")
     try:
-        return Watch(tool, locate.find(), KERNELS.get(solver.base), sources)
+        return Watch(tool, locate.find(), kernels or launches.KERNELS.get(solver.base), sources)
     except locate.SanitizerMissing as error:
         raise ToolUnavailable(str(error)) from error
+
+
+def without_a_list(watch: Watch, outcome: Outcome) -> Watch | None:
+    """What to run the same again under, where its launches filled the record file; None for every other outcome."""
+    by = outcome.values.get("watched_by", {})
+    return dataclasses.replace(watch, launched=tuple(by["launched"])) if by.get("crowded") is True else None
 
 
 def has_gpu() -> bool:
@@ -130,9 +140,10 @@ def judged(outcome: Outcome, watch: Watch, folder: Path, ended: Ended, limit_s: 
     ``shared`` is the folder in which the tool left its files when other jobs ran in the same process.
     """
     found = _state(watch, folder, ended, limit_s, shared)
-    about = watch.about() | {"launched": list(found.launched)[:100]}
+    about = watch.about() | _watched(watch, found)
+    again = () if watch.launched is None else (f"run twice under {watch.tool}: the first time its launches filled the records",)
     changed: dict[str, Any] = {
-        "tool_state": found.word, "notes": (*outcome.notes, *found.notes), "values": outcome.values | {"watched_by": about},
+        "tool_state": found.word, "notes": (*outcome.notes, *again, *found.notes), "values": outcome.values | {"watched_by": about},
     }  # fmt: skip
     if found.word == state.FINDINGS:
         died_of = hostlog.deadly_signal(found.findings[-1]) if watch.tool in HOST_TOOLS else None
@@ -168,6 +179,8 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
         started=(folder / JOURNAL).exists(), finished=(folder / RESULT).exists(), launched=_names(document.get("launched")),
         died_of=fatal[1] if fatal and _fatal(folder) is not None else None,
     )  # fmt: skip
+    if watch.launched is not None:
+        child = dataclasses.replace(child, launched=watch.launched)
     end = state.Ending(ended.code, ended.timed_out, limit_s)
     roots = (Path.cwd(),) if watch.sources is None else (watch.sources, Path.cwd())
     if isinstance(watch.by, ComputeSanitizer):
@@ -176,8 +189,18 @@ def _state(watch: Watch, folder: Path, ended: Ended, limit_s: float, shared: Pat
         return state.decide(watch.tool, read, log, child, end, kernels=watch.kernels, shared=shared is not None)
     findings, problem = hostlog.read(left, watch.tool, roots)
     stack = hostlog.python_frames(_read(folder / FAULTHANDLER)) if fatal else []
-    seen = hoststate.Seen(document.get("runtime") is True, _names(document.get("instrumented")), findings, problem, tuple(stack))
+    seen = hoststate.Seen(
+        document.get("runtime") is True, _names(document.get("instrumented")), findings, problem, tuple(stack),
+        _names(document.get("unwatched")) or (),
+    )  # fmt: skip
     return hoststate.decide(watch.tool, seen, child, end)
+
+
+def _watched(watch: Watch, found: state.State) -> dict[str, Any]:
+    """What the tool saw run: a report of it says what a clean result is worth."""
+    if watch.tool in HOST_TOOLS:
+        return {"libraries": list(found.watched)[:_MOST_NAMES]}
+    return {"launched": list(found.launched)[:_MOST_NAMES]} | ({"crowded": True} if found.crowded else {})
 
 
 def _fatal(folder: Path) -> int | None:

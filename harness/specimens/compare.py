@@ -13,7 +13,7 @@ _OF_FINDING = ("kind", "space", "direction", "size")
 
 def sees(sight: Sight, outcome: Outcome) -> bool:
     """Whether the outcome is what the sight says, payload included."""
-    if outcome.kind not in sight.outcome:
+    if outcome.kind not in sight.outcome or (sight.cause and cause(outcome) != sight.cause):
         return False
     match outcome.kind:
         case Kind.CRASHED:
@@ -69,7 +69,7 @@ def must(sight: Sight) -> str:
             case _:
                 details = []
         parts.append(_words(kind.value, *details))
-    return " or ".join(parts)
+    return " or ".join(parts) + (f"; cause {sight.cause}" if sight.cause else "")
 
 
 def seen(outcome: Outcome) -> str:
@@ -92,7 +92,15 @@ def seen(outcome: Outcome) -> str:
             details = [outcome.reason]
     named = [_words(*(finding.get(name) for name in _OF_FINDING)) for finding in outcome.findings]
     state = f"({outcome.tool_state})" if outcome.tool_state not in (None, "clean", "findings") else ""
-    return _words(outcome.kind.value, *details, ", ".join(dict.fromkeys(named)), state)
+    claim = f"; cause {cause(outcome)}, {outcome.diagnosis.confidence}" if outcome.diagnosis and cause(outcome) else ""
+    return _words(outcome.kind.value, *details, ", ".join(dict.fromkeys(named)), state) + claim
+
+
+def cause(outcome: Outcome) -> str | None:
+    """What the diagnosis names; None where it is not sure, or where nothing was tried."""
+    diagnosis = outcome.diagnosis
+    sure = diagnosis is not None and diagnosis.confidence in ("proven", "likely") and outcome.kind is not Kind.UNAVAILABLE
+    return diagnosis.cause if diagnosis is not None and sure else None
 
 
 def _has_finding(sight: Sight, outcome: Outcome) -> bool:

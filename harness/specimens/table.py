@@ -18,7 +18,8 @@ FILE = Path(__file__).resolve().parent.parent.parent / "tests" / "specimens" / "
 HOST_HOWS = ("none", "none+exact", "none+poison", "asan", "ubsan")
 GPU_HOWS = ("none", "memcheck", "racecheck", "initcheck", "synccheck")
 """The tools and memory modes that a specimen may be looked at with; the second for those on a GPU."""
-
+AUDIT_HOW = "audit"
+"""The other way: its objects are audited, and nothing is run."""
 
 TIMEOUT_S = 120.0
 """Longer than a replay's: a tool slows what it watches, and many run at once. What must hang has a limit of its own."""
@@ -59,7 +60,8 @@ How = Annotated[str, pydantic.AfterValidator(_is_how)]
 class Sight(_Document):
     """One way to look at a specimen, and what must be seen. What is empty or None is not looked at.
 
-    ``kind``, ``space``, ``direction`` and ``size`` are those of one finding; ``says`` are words of an exception.
+    ``kind``, ``space``, ``direction`` and ``size`` are those of one finding; ``says`` are words of an exception. ``cause`` is what
+    the diagnosis must name.
     """
 
     how: How
@@ -75,6 +77,19 @@ class Sight(_Document):
     space: str | None = None
     direction: str | None = None
     size: int | None = None
+    cause: str | None = None
+
+
+class Audit(_Document):
+    """Objects that an audit must name the fault in: a launch stub that collides, or a kernel that takes a ``long``.
+
+    ``build`` is a script beside the table and its words; it gets a folder as last word, and leaves the objects there. ``symbols``
+    are parts of the readable names that must be found. Nothing else may be.
+    """
+
+    build: Annotated[Words, Field(min_length=1)]
+    check: Literal["collisions", "long"]
+    symbols: Annotated[Words, Field(min_length=1)]
 
 
 class Specimen(_Document):
@@ -90,6 +105,7 @@ class Specimen(_Document):
     cure: str
     sight: Annotated[tuple[Sight, ...], Field(min_length=1)]
     elsewhere: tuple[str, ...] = ()
+    audit: Audit | None = None
     gpus: int = 0
     device: str = "auto"
     timeout_s: float = TIMEOUT_S

@@ -81,7 +81,9 @@ def _program(command: Sequence[str], flags: Sequence[str]) -> Path:
     def compile_to(file: Path) -> None:
         text = file.with_name("main.cpp")
         text.write_text(source, encoding="utf-8")
-        done = subprocess.run([*command, *flags, str(text), "-o", str(file)], capture_output=True, text=True, errors="replace")
+        words = [*command, *flags, str(text), "-o", str(file)]
+        temporary = compiler.temporary_in(file.parent)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", env=temporary)
         if done.returncode != 0:
             raise build.BuildError(f"{command[0]}: exit {done.returncode}: {done.stderr.strip()[-2000:]}")
 

@@ -1,4 +1,4 @@
-"""Cases and failures of one system, for the other to replay: ``python tests/windows/crossing.py FOLDER``.
+"""Cases and failures of one system, for the other to replay: ``python tests/windows/crossing.py FOLDER [--torch]``.
 
 Below FOLDER: ``cases/``, written here in layouts of every kind; ``made.json`` with what the native solver makes of each, where its
 tensors lay in memory, and the signatures of planted faults.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from sim3solve.problem import PROBLEMS  # noqa: E402
 FAULTS = HERE / "faults_of_both.py"
 SAME_ON_BOTH = ("access_violation", "exception", "hang", "nan_pose", "wrong_pose", "broken_factory")
 LAID_OUT = "degenerate-n-33"
+TORCH_POINTS = 50_000  # the larger ones take minutes on a CPU
+HANG_LIMIT_S = 45.0  # from the start of the interpreter, which takes its time on wine
 
 
 def solved(case: Case) -> dict[str, Any]:
     """What the native solver of this system makes of a case, and where it found each tensor."""
     arrays = layout.arrays(case)
-    solution = solvers.native().solve(PROBLEMS[case.document.kind](**arrays), case.options, lambda k, iteration: None)
+    solution = solvers.native().solve(PROBLEMS[case.document.kind](**arrays), case.options, _unobserved)
     return {
         "status": solution.status.value, "iterations": solution.iterations,
         "T_CkCf": [float(x) for x in solution.T_CkCf.ravel()], "T_WCf": [float(x) for x in solution.T_WCf.ravel()],
@@ -40,37 +43,69 @@ def solved(case: Case) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def solved_by_torch(case: Case) -> dict[str, Any]:
+    """The same of PyTorch's."""
+    from harness.torch_layout import tensors
+    from sim3solve import pytorch
+
+    arrays = tensors(case, torch_cpu())
+    solution = pytorch.solve(PROBLEMS[case.document.kind](**arrays), case.options, _unobserved)
+    poses = {name: [float(x) for x in getattr(solution, name).ravel()] for name in ("T_CkCf", "T_WCf")}
+    return {"status": solution.status.value, "iterations": solution.iterations} | poses
+
+
+def torch_cpu() -> Any:
+    import torch
+
+    torch.set_num_threads(1)  # a sum that is split over threads is rounded otherwise
+    return torch.device("cpu")
+
+
+def _unobserved(k: int, iteration: Any) -> None:
+    pass
+
+
 def place(array: Any) -> list[Any]:
     """Type, shape, strides in bytes, and address modulo 512."""
     return [str(array.dtype), list(array.shape), list(array.strides), array.__array_interface__["data"][0] % 512]
 
 
-def signature_of(fault: str, folder: Path, launcher: Any) -> str:
+def signatures(folder: Path) -> dict[str, str]:
+    """Of every fault that both systems have. All at once: most of the time is the hang's, and interpreters starting."""
     case = ROOT / "cases" / LAID_OUT
-    task = Task(case, read_document(case), registry.resolve(f"{FAULTS}:{fault}"))
-    return signature(run_isolated(task, Limits(timeout_s=6 if fault == "hang" else 60), folder, launcher))
+    launcher = open_launcher(folder / "supervisor.log", threads=1, preload=())
+
+    def of(fault: str) -> str:
+        task = Task(case, read_document(case), registry.resolve(f"{FAULTS}:{fault}"))
+        limit_s = HANG_LIMIT_S if fault == "hang" else 300.0
+        return signature(run_isolated(task, Limits(timeout_s=limit_s), folder / fault, launcher))
+
+    try:
+        with ThreadPoolExecutor(len(SAME_ON_BOTH)) as pool:
+            return dict(zip(SAME_ON_BOTH, pool.map(of, SAME_ON_BOTH), strict=True))
+    finally:
+        launcher.close()
 
 
-def make(folder: Path) -> None:
-    """A part of the shipped cases as they are, and one in all layouts, written on this system."""
-    made = {}
+def make(folder: Path, *, torch: bool = False) -> None:
+    """A part of the shipped cases as they are, and one in all layouts, written on this system. With ``torch``, by it as well."""
+    made, by_torch = {}, {}
     for source in find_cases([ROOT / "cases"]):
         document = read_document(source)
         if document.kind != "op" and document.n_points <= 200_000:
             made[document.id] = solved(read_case(source))
+            if torch and document.n_points <= TORCH_POINTS:
+                by_torch[document.id] = solved_by_torch(read_case(source))
     written = {}
     for kind in LAYOUTS:
         case = relayout(read_case(ROOT / "cases" / LAID_OUT), kind)
         written[kind] = solved(write_case(case, folder / "cases" / kind, replace=True))
-    launcher = open_launcher(folder / "supervisor.log", threads=1, preload=())
-    try:
-        signatures = {fault: signature_of(fault, folder / "jobs" / fault, launcher) for fault in SAME_ON_BOTH}
-    finally:
-        launcher.close()
-    document = {"system": sys.platform, "shipped": made, "written": written, "signatures": signatures}
+    (folder / "jobs").mkdir(exist_ok=True)
+    document = {"system": sys.platform, "shipped": made, "torch": by_torch, "written": written}
+    document["signatures"] = signatures(folder / "jobs")
     (folder / "made.json").write_text(json.dumps(document), encoding="utf-8")
 
 
 if __name__ == "__main__":
     Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), torch="--torch" in sys.argv)

@@ -15,10 +15,9 @@ _COMPILE_LIMIT_S = 120.0
 
 
 class Relay:
-    """Answers while it is entered. ``compiled`` counts the commands, so that the stage can tell that there were any."""
+    """Answers while it is entered."""
 
     def __init__(self, wine: Wine, folder: Path) -> None:
-        self.compiled = 0
         self._wine, self._folder = wine, folder
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -52,7 +51,6 @@ class Relay:
             reply = f"{done.returncode}\n{done.stdout}{done.stderr}"
         except (OSError, subprocess.TimeoutExpired) as error:
             reply = f"1\n{error}"
-        self.compiled += 1
         part = words.with_name("reply.part")
         part.write_text(reply, encoding="utf-8")
         part.rename(words.with_name("reply"))

@@ -92,9 +92,10 @@ def make_prefix(wine: Wine) -> None:
     ready.touch()
 
 
-def install_python(cache: Path, requirements: Path = HERE / "requirements.txt") -> Path:
-    """The folder of python.exe with the wheels of ``requirements``, named by what went into it."""
-    name = hashlib.sha256(PYTHON_SHA256.encode() + requirements.read_bytes()).hexdigest()[:12]
+def install_python(cache: Path, *, torch: bool = False) -> Path:
+    """The folder of python.exe with the wheels of requirements.txt, ``torch`` too; named by what went into it."""
+    requirements = [HERE / "requirements.txt", *([HERE / "requirements-torch.txt"] if torch else [])]
+    name = hashlib.sha256(PYTHON_SHA256.encode() + b"".join(each.read_bytes() for each in requirements)).hexdigest()[:12]
     folder = cache / f"python-{PYTHON_VERSION}-{name}"
     if (folder / "ready").exists():
         return folder
@@ -112,6 +113,8 @@ def install_python(cache: Path, requirements: Path = HERE / "requirements.txt") 
     (folder / "python311._pth").unlink()
     site = folder / "Lib" / "site-packages"
     _pip(requirements, site)
+    for dll in site.glob("*.dll"):  # Microsoft's runtime, where programs look for it first
+        shutil.copy(dll, folder)
     _compile(["x86_64-w64-mingw32-gcc", "-O2", "-shared", "-static", str(HERE / "bcryptprimitives.c"), "-o",
               str(folder / "bcryptprimitives.dll"), "-ladvapi32"])  # fmt: skip
     (folder / "ready").touch()
@@ -143,15 +146,15 @@ def _fetched(kept: Path) -> bytes:
     return data
 
 
-def _pip(requirements: Path, site: Path) -> None:
+def _pip(requirements: list[Path], site: Path) -> None:
     argv = [
         sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
         "--no-compile", "--only-binary=:all:", "--platform", "win_amd64", "--python-version", "3.11", "--implementation", "cp",
-        "--target", str(site), "-r", str(requirements),
+        "--target", str(site), *(word for file in requirements for word in ("-r", str(file))),
     ]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode != 0:
-        raise Missing(f"{requirements.name}: pip: {done.stderr.strip()[-1000:]}")
+        raise Missing(f"{requirements[-1].name}: pip: {done.stderr.strip()[-1000:]}")
 
 
 def _compile(argv: list[str]) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_cli import harness
 
 from harness.casefile import read_case, write_case
 
@@ -24,7 +25,7 @@ def make():
 CASE = ROOT / "cases" / "degenerate-n-33"
 
 
-def harness(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+def program(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     argv = [sys.executable, "-m", "harness", *words]
     return subprocess.run(argv, cwd=cwd, capture_output=True, encoding="utf-8", errors="replace", timeout=250)
 
@@ -34,7 +35,7 @@ def test_from_cases_to_a_report_with_native_and_a_solver_that_fails(tmp_path):
     folder.mkdir()
     (folder / "fails.py").write_text(FAILS, encoding="utf-8")
     cases = [str(CASE), str(ROOT / "cases" / "real-fr1-desk-0-8-ray")]
-    done = harness("replay", *cases, "--solver", "native", "--solver", "fails.py:make", "--out", "runs", "--json", cwd=folder)
+    done = program("replay", *cases, "--solver", "native", "--solver", "fails.py:make", "--out", "runs", "--json", cwd=folder)
     document = json.loads(done.stdout)
     assert done.returncode == 1, done.stderr
     ends = {(it["case"], it["solver"]): it for it in document["outcomes"]}
@@ -59,8 +60,12 @@ def test_a_case_with_windows_line_ends_is_the_same_case(tmp_path):
 
 
 def test_a_path_beyond_260_characters(tmp_path):
+    """That nothing of ours stops there. It shows nothing of Windows' own limit: wine has none."""
     deep = tmp_path.joinpath(*["a folder with a long name of forty letters"] * 6)
-    deep.mkdir(parents=True)
+    try:
+        deep.mkdir(parents=True)
+    except OSError:
+        pytest.skip("long paths are off here")
     assert len(str(deep)) > 260
     written = write_case(read_case(CASE), deep / "case")
     assert read_case(deep / "case").document == written.document

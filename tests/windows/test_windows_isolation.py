@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -18,6 +19,10 @@ from harness.process import open_launcher
 pytestmark = pytest.mark.skipif(os.name != "nt", reason="needs Windows' own exit codes and Job Objects")
 CASE = Path(__file__).parents[2] / "cases" / "degenerate-n-33"
 FAULTS = Path(__file__).with_name("faults_of_both.py")
+COLLISION = Path(__file__).parents[1] / "specimens" / "collision" / "solver.py"
+ON_WINE = os.name == "nt" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+HANG_LIMIT_S = 45.0
+"""The limit counts the child's start as well: 15 s on wine, when the machine is busy."""
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def run(tmp_path):
     launcher = open_launcher(tmp_path / "supervisor.log", threads=1)
 
     def run_fault(name, **limits):
-        solver = name if name in registry.BUILTIN else f"{FAULTS}:{name}"
+        solver = name if name in registry.BUILTIN or ":" in name else f"{FAULTS}:{name}"
         return run_isolated(Task(CASE, read_document(CASE), registry.resolve(solver)), Limits(**limits), tmp_path / "job", launcher)
 
     yield run_fault
@@ -75,26 +80,37 @@ def test_an_access_violation_that_ctypes_survives_is_no_crash(run):
     assert "access violation" in outcome.faulthandler
 
 
-def test_a_hang_is_ended_at_its_limit(run):
-    outcome = run("hang", timeout_s=6)
-    assert outcome.kind is Kind.TIMEOUT
-    assert 5.5 < outcome.seconds < 15
-    assert (outcome.exit.crashed, outcome.exit.meaning) == (False, "ended by the harness")
-    assert "faults_of_both.py" in outcome.faulthandler
-
-
-def test_a_child_s_child_is_ended_with_it(run, tmp_path, monkeypatch):
+def test_a_hang_is_ended_at_its_limit_and_its_children_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv("SIM3SOLVE_GRANDCHILD", str(tmp_path / "pid"))
     launcher = open_launcher(tmp_path / "log", threads=1)
     task = Task(CASE, read_document(CASE), registry.resolve(f"{FAULTS}:grandchild"))
-    outcome = run_isolated(task, Limits(timeout_s=8), tmp_path / "other", launcher)
+    outcome = run_isolated(task, Limits(timeout_s=HANG_LIMIT_S), tmp_path / "other", launcher)
     launcher.close()
     assert outcome.kind is Kind.TIMEOUT
+    assert outcome.seconds >= HANG_LIMIT_S
+    assert (outcome.stage, outcome.exit.crashed, outcome.exit.meaning) == ("solving", False, "ended by the harness")
+    assert "faults_of_both.py" in outcome.faulthandler
     pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+    until = time.monotonic() + 60
+    while psutil.pid_exists(pid) and time.monotonic() < until:
         time.sleep(0.1)
     assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.skipif(ON_WINE, reason="wine takes a job's memory limit and does not keep it")
+def test_a_child_over_its_memory_limit_is_told_so(run):
+    outcome = run("allocates", memory_limit_bytes=1 << 30)
+    assert outcome.kind is Kind.RAISED, outcome
+    assert "MemoryError" in outcome.exception.type
+
+
+@pytest.mark.parametrize(("factory", "kind"), [("collided", Kind.RAISED), ("cured", Kind.OK)])
+def test_the_specimen_of_the_collision_faults_and_its_cure_works(run, factory, kind):
+    """Built by mingw: of two functions of one name the linker kept one. ctypes makes an exception of its fault."""
+    outcome = run(f"{COLLISION}:{factory}")
+    assert outcome.kind is kind, outcome
+    if kind is Kind.RAISED:
+        assert "access violation" in outcome.exception.message and " in inv" in outcome.faulthandler
 
 
 def test_native_solves(run):

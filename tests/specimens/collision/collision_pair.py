@@ -1,7 +1,7 @@
 """Builds the pair of files whose CPU function and GPU launch stub have one name, with the machine's C++ compiler.
 
-``python tests/specimens/collision/collision_pair.py FOLDER [--cured]`` leaves cpu.o, gpu.o, device.o and the library there, for
-``harness audit FOLDER/cpu.o FOLDER/gpu.o``.
+``python tests/specimens/collision/collision_pair.py FOLDER [--cured]`` leaves cpu.o, gpu_stand_in.o, device.o and the library
+there, for ``harness audit FOLDER/cpu.o FOLDER/gpu_stand_in.o``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from sim3solve import build, compiler
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("cpu.cpp", "gpu.cpp", "device.cpp")  # cpu first: of two that are folded, linkers keep the first
+SOURCES = ("cpu.cpp", "gpu_stand_in.cpp", "device.cpp")  # cpu first: of two that are folded, linkers keep the first
 _GNU_FLAGS = ("-std=c++17", "-O1", "-g", "-fno-inline", "-fPIC")  # what is inlined cannot collide: that hides the fault elsewhere
 _MSVC_FLAGS = ("/nologo", "/std:c++17", "/Od", "/Ob0", "/EHsc")
 _LIMIT_S = 120.0
@@ -33,24 +33,25 @@ class Pair:
 
     def objects(self, folder: Path) -> list[Path]:
         """Compile the sources. Raises ``build.BuildError`` with what the compiler said."""
-        return [self._object(HERE / source, folder) for source in SOURCES]
+        return [self.object(HERE / source, folder) for source in SOURCES]
 
     def library(self, library: Path) -> None:
         """Compile and link. Raises ``build.BuildError``."""
         objects = [str(each) for each in self.objects(library.parent)]
         if self.style == "msvc":
-            _run([*self.command, "/nologo", "/LD", *objects, f"/Fe:{library}"])
+            _run([*self.command, "/nologo", "/LD", *objects, f"/Fe:{library}"], library.parent)
         else:
-            _run([*self.command, "-shared", *objects, "-o", str(library)])
+            _run([*self.command, "-shared", *objects, "-o", str(library)], library.parent)
 
-    def _object(self, source: Path, folder: Path) -> Path:
+    def object(self, source: Path, folder: Path) -> Path:
+        """Compile one source. Raises ``build.BuildError`` with what the compiler said."""
         made = folder / (source.stem + self.suffix)
         if self.style == "msvc":
             cure = ("/DANONYMOUS_NAMESPACE",) if self.cured else ()
-            _run([*self.command, *_MSVC_FLAGS, *cure, "/c", str(source), f"/Fo:{made}"])
+            _run([*self.command, *_MSVC_FLAGS, *cure, "/c", str(source), f"/Fo:{made}"], folder)
         else:
             cure = ("-DANONYMOUS_NAMESPACE",) if self.cured else ()
-            _run([*self.command, *_GNU_FLAGS, *cure, "-c", str(source), "-o", str(made)])
+            _run([*self.command, *_GNU_FLAGS, *cure, "-c", str(source), "-o", str(made)], folder)
         return made
 
 
@@ -63,9 +64,12 @@ def cached_library(cured: bool) -> Path:
     return build.cached(key, ".dll" if sys.platform == "win32" else ".so", pair.library)
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], folder: Path) -> None:
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LIMIT_S)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LIMIT_S,
+            env=compiler.temporary_in(folder.resolve()),
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise build.BuildError(f"{shlex.join(argv)}: {error}") from error
     if done.returncode:

@@ -1,4 +1,4 @@
-// The CPU side. Its template has the very name and signature of the kernel in gpu.cpp and gpu.cu: that is the fault.
+// The CPU side. Its template has the very name and signature of the kernel in gpu_stand_in.cpp and gpu.cu: that is the fault.
 // -DANONYMOUS_NAMESPACE cures it: the name is then this file's own, and no linker may take the two for one.
 #include "inverse.h"
 

@@ -1,7 +1,8 @@
 """The collision on a GPU: builds cpu.cpp and gpu.cu both ways, audits them, runs them, and checks that all is as it must be.
 
 ``PYTHONPATH=. python tests/specimens/collision/on_gpu.py`` on a machine with a GPU, nvcc 12.8 or newer and g++. One line per check;
-exit code 0 when every one holds. ``--build-only`` leaves out what needs the GPU.
+exit code 0 when every one holds. ``--build-only`` leaves out what needs the GPU; ``--objects FOLDER`` only leaves there the two
+objects that collide, for ``harness audit``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from harness.exitcode import decode
 HERE = Path(__file__).resolve().parent
 KERNEL = "_Z14inverse_kernelIfEvPKT_PS0_i"
 _LIMIT_S = 300
+_ANY_GPU = 80  # that nvcc knows: for what is built and not run
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,11 @@ def child(library: str) -> int:
 def main(words: list[str]) -> int:
     if words[:1] == ["--child"]:
         return child(words[1])
+    if words[:1] == ["--objects"]:
+        build(Path(words[1]), static_stub=False, arch=f"sm_{_ANY_GPU}")
+        return 0
     build_only = words == ["--build-only"]
-    gpu = 80 if build_only else _capability()
+    gpu = _ANY_GPU if build_only else _capability()
     report = Report()
     for static_stub in (False, True):
         with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +161,10 @@ def _verdict(library: Path, gpu: int) -> dict[str, str]:
 
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=_LIMIT_S)
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LIMIT_S)
+    except OSError as error:
+        sys.exit(f"{argv[0]} cannot be started: {error.strerror}")
     if done.returncode:
         sys.exit(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done

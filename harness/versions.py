@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 MINIMUM_DRIVER = {11: 450, 12: 525, 13: 580}
 """CUDA's major version: the first driver branch that runs it (NVIDIA's table of minor version compatibility)."""
@@ -22,7 +23,7 @@ def of_driver_api(version: int | None) -> tuple[int, int] | None:
     return None if not version or version < 1000 else (version // 1000, version % 1000 // 10)
 
 
-def serves(architectures: list[str], capability: tuple[int, int]) -> str | None:
+def serves(architectures: Iterable[str], capability: tuple[int, int]) -> str | None:
     """How code for ``architectures`` runs on a GPU of that compute capability: "cubin", "ptx", or None when it does not.
 
     A cubin runs on its own major version from its minor version on; with the suffix a on that very GPU, with f on its family.
