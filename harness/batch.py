@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.isolation import Limits, Task, outcome_of, run_isolated, start, watch_for, write_job
+from harness import loading
+from harness.isolation import Limits, Task, not_run, outcome_of, run_isolated, start, watch_for, write_job
 from harness.jsonfile import write_json
 from harness.outcome import Kind, Outcome
 from harness.process import Ended, Launcher
 from harness.sanitizer import watch
 from harness.sanitizer.state import CLEAN, FINDINGS
-from harness.worker_files import BATCH, JOB, RESULT
+from harness.worker_files import BATCH, JOB, JOURNAL, RESULT
 from sim3solve import held
 
 _GOOD = (Kind.OK, Kind.SOLVER_STATUS, Kind.UNAVAILABLE)
@@ -68,7 +69,11 @@ def run_batch(tasks: Sequence[Task], limits: Limits, folder: Path, launcher: Lau
         if len(batch) <= 1 or isinstance(watched, Outcome):
             yield from ((task, run_isolated(task, limits, folder / task.name, launcher)) for task in batch)
             continue
-        seen = _run(batch, limits, folder, launcher, watched)
+        with loading.of(launcher).turn(batch[0].solver, batch[0].tool) as turn:
+            seen = None if turn.problem else _run(batch, limits, folder, launcher, watched, turn)
+        if seen is None or turn.problem:
+            yield from ((task, not_run(task, limits, turn.problem)) for task in batch)
+            continue
         believed = [(task, outcome) for task, outcome in seen.good if _is_believed(outcome)]
         yield from believed
         doubted = [task for task, outcome in seen.good if not _is_believed(outcome)]
@@ -87,14 +92,19 @@ def _is_believed(outcome: Outcome) -> bool:
     return outcome.kind in _GOOD and (outcome.tool == "none" or outcome.tool_state in (CLEAN, None))
 
 
-def _run(batch: list[Task], limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None) -> _Seen:
+def _run(
+    batch: list[Task], limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None, turn: loading.Turn
+) -> _Seen:
     shared = folder / f"batch-{batch[0].name}"
     held.new_folder(shared)
     for task in batch:
         write_job(task, limits, folder / task.name)
     write_json(shared / JOB, {BATCH: [str((folder / task.name).resolve()) for task in batch]})
     limit_s = limits.timeout_s * (len(batch) + 1)  # each job has its own, which the child sees to
-    ended = start(batch[0], limits, shared, launcher, watched, name=shared.name, limit_s=limit_s)
+    first = folder / batch[0].name
+    clock = loading.Clock(first / JOURNAL, limits.load_limit_s, limit_s, turn)
+    ended = start(batch[0], limits, shared, launcher, watched, name=shared.name, limit=clock)
+    turn.ended(outcome_of(batch[0], limits, first, ended), timed_out=ended.timed_out)
     reached = [task for task in batch if (folder / task.name / RESULT).exists()]
     own = {task.name: _own(task, limits, folder / task.name) for task in reached}
     culprit = next((task for task in reached if own[task.name].kind not in _GOOD), None)

@@ -13,11 +13,11 @@ import typer
 from harness import console, registry
 from harness.bisect import document as documents
 from harness.bisect.document import Bisected
-from harness.bisect.drive import Request, bisect
+from harness.bisect.drive import Request, bisect, keeping
 from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
 from harness.errors import UsageError
-from harness.isolation import TOOLS, Limits
+from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES
 from harness.replay import Interrupted, default_command, replay
@@ -68,6 +68,7 @@ def command(
         raise UsageError(f"--memory {memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
     if when is not None and signature is not None:
         raise UsageError("--when and --signature: look for a number or for a failure")
+    check_device(device)
     target = parse_when(when) if when is not None else Target("failure", signature)
     limits = Limits(timeout, device=device, kernels=launches.chosen(kernels, (tool,)))
     rules = Rules(repeats, confidence)
@@ -75,7 +76,8 @@ def command(
     try:
         with _telling(json) as tell:
             folder, found = bisect(request, tell)
-        found, run, page = _side_by_side(request, folder, found, json)
+        with keeping(folder):
+            found, run, page = _side_by_side(request, folder, found, json)
     except (KeyboardInterrupt, Interrupted):
         # git takes codes from 128 on for the end of everything; this is only the end of this try.
         console.err.print("interrupted: what was run is kept; the same command takes it up again")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import cudaerror, exitcode
-from harness.outcome import ExceptionInfo, Exit, IterationRecord, Kind, Outcome, iteration_record
+from harness.outcome import NO_POSE, ExceptionInfo, Exit, IterationRecord, Kind, Outcome, iteration_record
 from harness.process import Ended
 from harness.worker_files import FAULTHANDLER, JOURNAL, RESULT, STDERR, STDOUT
 
@@ -103,7 +103,7 @@ def _from_result(result: dict[str, Any]) -> dict[str, Any]:
     status = result["status"]
     if status in _CLAIMS_POSE and not all(math.isfinite(x) for pose in poses.values() for x in pose):
         return fields | {
-            "kind": Kind.SOLVER_STATUS, "status": "NON_FINITE", "notes": (f"the solver said {status}, but its pose is not finite",),
+            "kind": Kind.SOLVER_STATUS, "status": "NON_FINITE", "notes": (f"the solver said {status}, {NO_POSE}",),
         }  # fmt: skip
     return fields | {"kind": Kind.OK if status in _CLAIMS_POSE else Kind.SOLVER_STATUS, "status": status}
 

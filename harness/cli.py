@@ -28,7 +28,7 @@ from harness.bisect import exitcode
 from harness.diagnosis.ofrun import swept_faults, unreproduced_of
 from harness.errors import HarnessError
 from harness.executors import EXECUTOR
-from harness.isolation import TOOLS, Limits
+from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
 from harness.output import OutputError, checked
@@ -133,8 +133,7 @@ def replay_command(
     for name in tool or ():
         if name not in TOOLS:
             _wrong_use(f"--tool {name}: unknown (there are: {', '.join(TOOLS)})")
-    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
-        _wrong_use(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    check_device(device)
     if signature is not None and not bisect_exit:
         _wrong_use(f"--signature is for {exitcode.OPTION}")
     limits = Limits(timeout, memory_limit, device, fresh_interpreter, launches.chosen(kernels, tool or ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from rich.markup import escape as escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from harness import loading
 from harness.commandline import command_line
 from harness.diagnosis.ofrun import unreproduced_of
 from harness.outcome import Kind, Outcome
@@ -35,6 +37,17 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 _SHOWN = 3
 _LINE_EVERY_S = 10.0
 _COLOURS = {Kind.OK: "green", Kind.SOLVER_STATUS: "cyan", Kind.UNAVAILABLE: "dim", Kind.INCONCLUSIVE: "yellow"}
+
+
+class _Said(logging.Handler):
+    """What takes long and is no part of what was asked, on stderr: whoever waits must know what for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(f"[dim]{escape(record.getMessage())}[/]")
+
+
+loading.log.addHandler(_Said())
+loading.log.setLevel(logging.INFO)
 
 
 @contextmanager

@@ -141,6 +141,14 @@ class DaskExecutor(Executor):
             error = remote.WorkerDiffers(f"a worker of {self.address} cannot run this: {missing}")
         except BaseException as raised:  # noqa: BLE001  # it is the caller's, wherever it was raised
             error = raised
+        self._settle(future, result, error)
+
+    def _settle(self, future: Future[Any], result: Any, error: BaseException | None) -> None:
+        """Once: what was given up may still come to an end."""
+        with self._lock:
+            if future not in self._pending:
+                return
+            self._pending.discard(future)
         if not future.set_running_or_notify_cancel():
             return
         if error is None:
@@ -181,9 +189,7 @@ class DaskExecutor(Executor):
         with self._lock:
             pending = list(self._pending)
         for future in pending:
-            with suppress(Exception):  # it ended in this moment
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(error)
+            self._settle(future, None, error)
 
     def _lost(self) -> SchedulerLost:
         return SchedulerLost(f"the Dask scheduler at {self.address} was lost")

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness import console
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
-from harness.fuzz.campaign import Campaign, State, fuzz
-from harness.isolation import TOOLS, Limits
+from harness.fuzz.campaign import Campaign, as_they_are, fuzz
+from harness.fuzz.folder import State
+from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.sanitizer import launches
 
@@ -25,6 +26,7 @@ EXAMPLES = (
     "harness fuzz cases --solver cuda --for 8h --executor dask://head:8786"
 )
 _BITS = "Whether the same values in another layout must give the same bits. Default: for native and cuda."
+_AS_IT_IS = "Do not mutate: look at each case once as it is, in C order, and beside the oracle."
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -39,8 +41,9 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other mutants.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0 for one per core.")] = 0,
     executor: Annotated[str | None, typer.Option(help=EXECUTOR)] = None,
+    as_it_is: Annotated[bool, typer.Option("--as-it-is", help=_AS_IT_IS)] = False,
     same_bits: Annotated[bool | None, typer.Option("--same-bits/--any-bits", help=_BITS)] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one run may take.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one run may take.")] = Campaign.TIMEOUT_S,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the campaign.")] = Path("reports/fuzz"),
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
@@ -53,8 +56,11 @@ def command(
         raise UsageError(f"--tool {tool}: unknown (there are: {', '.join(TOOLS)})")
     if memory not in ("", "pool", "exact", "poison"):
         raise UsageError(f"--memory {memory}: unknown (there are: pool, exact, poison)")
+    check_device(device)
     limits = Limits(timeout_s=timeout, device=device, kernels=launches.chosen(kernels, (tool,)))
     campaign = Campaign(tuple(cases), solver, out, tool, memory, executions, _seconds(time), seed, jobs, same_bits, limits)
+    if as_it_is:
+        raise typer.Exit(_look(campaign, executor, json))
     shown = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with (
         open_executor(executor, jobs) as pool,
@@ -76,6 +82,19 @@ def command(
                 console.out.print(f"  minimized: {console.escape(find.minimized)}")
         console.out.print(f"{state.executions} executions, {len(state.finds)} finds; {out}")
     raise typer.Exit(1 if state.finds else 0)
+
+
+def _look(campaign: Campaign, executor: str | None, json: bool) -> int:
+    """The exit code."""
+    with open_executor(executor, campaign.jobs) as pool:
+        seen = as_they_are(campaign, pool)
+    if json:
+        told = [{"case": case.id, "signature": it and it[0], "what": it and it[1]} for case, it in seen]
+        sys.stdout.write(dumps({"cases": told}) + "\n")
+    for case, it in () if json else seen:
+        what = f"[red]found:[/] {console.escape(it[0])}\n  {console.escape(it[1])}" if it else "nothing found"
+        console.out.print(f"{case.id}: {what}")
+    return 1 if any(it for _, it in seen) else 0
 
 
 def _seconds(text: str) -> float:

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import minidump
+from harness import loading, minidump
 from harness.case import CaseDocument
 from harness.classify import classify
 from harness.commandline import command_line
+from harness.errors import UsageError
 from harness.jsonfile import write_json
 from harness.outcome import POOL, RECORDED, Kind, Outcome, how
-from harness.process import Ended, Launcher, worker_argv
+from harness.process import Clock, Ended, Launcher, worker_argv
 from harness.registry import SolverSpec
 from harness.sanitizer import watch
 from harness.sanitizer.tools import CUDA_TOOLS, HOST_TOOLS, NONE, TOOLS
@@ -32,7 +33,8 @@ YARDSTICK_TIMEOUT_S = 300.0
 class Limits:
     """What a child may take. ``device`` is ``auto``, ``cpu`` or ``cuda[:i]``.
 
-    ``kernels`` is a regular expression for those that a CUDA tool is to watch; None for what suits the solver.
+    ``timeout_s`` begins when its solver is loaded, which may take ``load_limit_s``: a first use compiles. ``kernels`` is a regular
+    expression for those that a CUDA tool is to watch; None for what suits the solver.
     """
 
     timeout_s: float = 60.0
@@ -40,6 +42,7 @@ class Limits:
     device: str = "auto"
     fresh_interpreter: bool = False
     kernels: str | None = None
+    load_limit_s: float = loading.LOAD_LIMIT_S
 
     def of_yardstick(self) -> Limits:
         """For an oracle that nobody asked for: a limit meant for solvers must not leave them without a judge."""
@@ -91,6 +94,12 @@ class Task:
         return command_line(words)
 
 
+def check_device(device: str) -> None:
+    """Of the command line. Raises ``UsageError``."""
+    if device not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:[0-9]{1,4}", device):
+        raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+
+
 def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -> Outcome:
     """Run one task with its files in ``folder``, which is emptied first. Never raises for anything the child does."""
     watched = watch_for(task, limits)
@@ -102,10 +111,15 @@ def run_isolated(task: Task, limits: Limits, folder: Path, launcher: Launcher) -
 
 
 def _run(task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None) -> Outcome:
-    write_job(task, limits, folder)
-    ended = start(task, limits, folder, launcher, watched, name=task.name, limit_s=limits.timeout_s)
-    of_child = watch.child_end(watched, folder, ended) if watched is not None else ended
-    outcome = outcome_of(task, limits, folder, of_child)
+    with loading.of(launcher).turn(task.solver, task.tool) as turn:
+        if turn.problem:
+            return not_run(task, limits, turn.problem)
+        write_job(task, limits, folder)
+        clock = loading.Clock(folder / JOURNAL, limits.load_limit_s, limits.timeout_s, turn)
+        ended = start(task, limits, folder, launcher, watched, name=task.name, limit=clock)
+        of_child = watch.child_end(watched, folder, ended) if watched is not None else ended
+        outcome = outcome_of(task, limits, folder, of_child)
+        turn.ended(outcome, timed_out=ended.timed_out)
     if watched is not None:
         outcome = watch.judged(outcome, watched, folder, ended, limits.timeout_s)
     outcome = with_dump(outcome, folder, minidump.local_dumps())
@@ -130,7 +144,7 @@ def with_dump(outcome: Outcome, folder: Path, dumps: minidump.LocalDumps | None)
 
 
 def start(
-    task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None, *, name: str, limit_s: float
+    task: Task, limits: Limits, folder: Path, launcher: Launcher, watched: watch.Watch | None, *, name: str, limit: Clock
 ) -> Ended:
     """Do what ``folder`` says in a child of its own, under a tool where ``watched`` is given, and wait for its end."""
     if watched is not None:
@@ -138,7 +152,7 @@ def start(
     else:
         argv = None if launcher.preloaded and not limits.fresh_interpreter else worker_argv(folder)
     environment = watched.environment(folder) if watched is not None else None
-    return launcher.run(name, folder, argv, limit_s, _memory_limit(task, limits), environment)
+    return launcher.run(name, folder, argv, limit, _memory_limit(task, limits), environment)
 
 
 def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
@@ -146,7 +160,7 @@ def watch_for(task: Task, limits: Limits) -> watch.Watch | Outcome | None:
     try:
         return watch.prepare(task.tool, task.solver, limits.device, task.memory, limits.kernels) if task.tool != NONE else None
     except watch.ToolUnavailable as unavailable:
-        return _not_run(task, limits, str(unavailable))
+        return not_run(task, limits, str(unavailable))
 
 
 def write_job(task: Task, limits: Limits, folder: Path) -> None:
@@ -155,7 +169,8 @@ def write_job(task: Task, limits: Limits, folder: Path) -> None:
     job = {
         "case": str(task.case_folder.resolve()), "tensors_sha256": task.document.tensors_sha256,
         "solver": dataclasses.asdict(task.solver), "device": limits.device, "limit_s": limits.timeout_s,
-        "memory_limit_bytes": _memory_limit(task, limits), "memory": task.memory, "layout": task.layout, "tool": task.tool,
+        "load_limit_s": limits.load_limit_s, "memory_limit_bytes": _memory_limit(task, limits), "memory": task.memory,
+        "layout": task.layout, "tool": task.tool,
         "solves": task.solves,
     }  # fmt: skip
     write_json(folder / JOB, job)
@@ -170,10 +185,13 @@ def outcome_of(task: Task, limits: Limits, folder: Path, ended: Ended) -> Outcom
     """What the child left in ``folder`` makes of how it ended."""
     case, solver, _ = task.key
     outcome = classify(folder, ended, limits.timeout_s, case=case, solver=solver, tool=task.tool, repeat=task.repeat(limits))
+    if outcome.kind is Kind.TIMEOUT and not outcome.loaded:
+        why = loading.reason(limits.load_limit_s, outcome.stages)
+        outcome = dataclasses.replace(outcome, kind=Kind.UNAVAILABLE, limit_s=None, reason=why)
     return dataclasses.replace(outcome, memory=task.memory, layout=task.layout)
 
 
-def _not_run(task: Task, limits: Limits, reason: str) -> Outcome:
+def not_run(task: Task, limits: Limits, reason: str) -> Outcome:
     case, solver, _ = task.key
     return Outcome(
         case,

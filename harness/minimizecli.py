@@ -18,7 +18,7 @@ from harness.casefile import find_cases, read_document
 from harness.commandline import command_line
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
-from harness.isolation import TOOLS, Limits, Task, default_memory
+from harness.isolation import TOOLS, Limits, Task, check_device, default_memory
 from harness.jsonfile import dumps
 from harness.minimize.failure import FORMS
 from harness.minimize.result import MINIMIZED
@@ -68,8 +68,7 @@ def command(
     """
     if tool not in TOOLS:
         raise UsageError(f"--tool {tool}: unknown (there are: {', '.join(TOOLS)})")
-    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
-        raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    check_device(device)
     folders = list(find_cases([case]))
     if len(folders) > 1:
         raise UsageError(f"{case}: holds {len(folders)} cases; give one")

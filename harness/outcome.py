@@ -47,8 +47,14 @@ def how(tool: str, memory: str = POOL, layout: str = RECORDED) -> str:
     return tool + ("" if memory == POOL else f"+{memory}") + ("" if layout == RECORDED else f"@{layout}")
 
 
-STAGES = ("spawned", "imported", "loaded", "context", "solving", "solved", "written")
-"""What a child journals, in order; ``iteration k`` lies between solving and solved."""
+SPAWNED, BUILDING, IMPORTED = "spawned", "building", "imported"
+STAGES = (SPAWNED, IMPORTED, "loaded", "context", "solving", "solved", "written")
+"""What a child journals, in order. Where it compiles something ``building`` lies between spawned and imported, and ``iteration k``
+between solving and solved. With ``imported`` the solver is loaded: the time limit begins."""
+
+
+NO_POSE = "but its pose is not finite"
+"""How the note ends that a solver's status promised one."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,16 @@ class Outcome:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.case, self.solver, self.how)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the solver was loaded: what went wrong before that has nothing to do with the case."""
+        return any(stage == IMPORTED for stage, _ in self.stages)
+
+    @property
+    def broke_its_promise(self) -> bool:
+        """Whether the solver gave a status that promises a pose, and none that is finite."""
+        return any(note.endswith(NO_POSE) for note in self.notes)
 
     @property
     def how(self) -> str:

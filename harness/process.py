@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -26,6 +26,8 @@ MAX_OUTPUT_BYTES = 256 << 20
 INTERRUPTED = "the run was interrupted"
 _TICK_S = 0.05
 _START_LIMIT_S = 120.0
+Clock = Callable[[], float]
+"""Seconds that a job has left; asked again and again from its start."""
 _END_WAIT_S = 30.0
 """What a process that was ended may take to go. One inside a display driver goes only when Windows resets the GPU: after TdrDelay,
 for which docs/windows.md says 10."""
@@ -50,13 +52,13 @@ def cores() -> int:
 class Launcher(Protocol):
     """Starts jobs. ``run`` blocks until the job has ended and may be called from many threads; ``close`` ends all jobs.
 
-    ``environment`` is set in the job besides what all jobs have.
+    ``environment`` is set in the job besides what all jobs have. A limit is seconds from the job's start, or a clock.
     """
 
     preloaded: bool
 
     def run(
-        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        self, name: str, folder: Path, argv: list[str] | None, limit: float | Clock, memory_limit_bytes: int | None,
         environment: Mapping[str, str] | None = None,
     ) -> Ended: ...  # fmt: skip
 
@@ -95,10 +97,14 @@ def child_environment(threads: int | None) -> dict[str, str]:
     return environment
 
 
-def wait_within(ended: threading.Event, folder: Path, limit_s: float, start: float) -> tuple[bool, int | None]:
+def wait_within(ended: threading.Event, folder: Path, limit: float | Clock, start: float) -> tuple[bool, int | None]:
     """Wait for an end, the time limit or too much output. Returns (timed out, bytes written when that was too much)."""
-    while not ended.wait(min(_TICK_S, max(0.0, start + limit_s - time.monotonic()))):
-        if time.monotonic() - start >= limit_s:
+
+    def left() -> float:
+        return limit() if callable(limit) else start + limit - time.monotonic()
+
+    while not ended.wait(min(_TICK_S, max(0.0, left()))):
+        if left() <= 0:
             return True, None
         written = sum(file.stat().st_size for file in (folder / STDOUT, folder / STDERR) if file.exists())
         if written > MAX_OUTPUT_BYTES:
@@ -137,7 +143,7 @@ class SupervisedLauncher:
         self._alive = False  # its replies can still come; false a little before the system says that it is dead
 
     def run(
-        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        self, name: str, folder: Path, argv: list[str] | None, limit: float | Clock, memory_limit_bytes: int | None,
         environment: Mapping[str, str] | None = None,
     ) -> Ended:  # fmt: skip
         more = dict(environment or {})
@@ -149,7 +155,7 @@ class SupervisedLauncher:
         if not pending.started.is_set():
             return Ended(None, _START_LIMIT_S, lost=f"the supervisor started nothing in {_START_LIMIT_S:.0f} s; see {self._log}")
         start = time.monotonic()
-        timed_out, output_bytes = wait_within(pending.ended, folder, limit_s, start)
+        timed_out, output_bytes = wait_within(pending.ended, folder, limit, start)
         if timed_out or output_bytes:
             self._send({"kill": name})
             if not pending.ended.wait(_END_WAIT_S):
@@ -248,7 +254,7 @@ class WindowsLauncher:
         self._closing = threading.Event()
 
     def run(
-        self, name: str, folder: Path, argv: list[str] | None, limit_s: float, memory_limit_bytes: int | None,
+        self, name: str, folder: Path, argv: list[str] | None, limit: float | Clock, memory_limit_bytes: int | None,
         environment: Mapping[str, str] | None = None,
     ) -> Ended:  # fmt: skip
         from harness.windows_job import JobObject
@@ -267,7 +273,7 @@ class WindowsLauncher:
                     job.terminate()
                 ended = threading.Event()
                 threading.Thread(target=_wait_for, args=(process, ended), daemon=True).start()
-                timed_out, output_bytes = wait_within(ended, folder, limit_s, start)
+                timed_out, output_bytes = wait_within(ended, folder, limit, start)
                 job.terminate()
                 gone = ended.wait(_END_WAIT_S)
             finally:

@@ -17,6 +17,7 @@ from harness import registry
 from harness.casefile import DOCUMENT, read_case, read_document
 from harness.errors import CaseError, UsageError
 from harness.isolation import TOOLS, YARDSTICK_TIMEOUT_S, Limits, Task, default_memory, run_isolated
+from harness.loading import LOAD_LIMIT_S
 from harness.memory.evidence import with_memory
 from harness.outcome import Kind, Outcome
 from harness.process import Launcher, open_launcher
@@ -84,7 +85,8 @@ class ReplayItem(pytest.Item):
         super().__init__(**more)
         self.spec, self.tool = spec, tool
         # pytest-timeout ends a test that hangs here; a child that hangs is ended by its own, shorter limit.
-        self.add_marker(pytest.mark.timeout(2 * self.config.getoption("case_timeout") + YARDSTICK_TIMEOUT_S + _ROOM_S))
+        limits = 2 * self.config.getoption("case_timeout") + YARDSTICK_TIMEOUT_S + LOAD_LIMIT_S
+        self.add_marker(pytest.mark.timeout(limits + _ROOM_S))
 
     def runtest(self) -> None:
         bench = self.config.stash.setdefault(_BENCH, Bench(self.config))

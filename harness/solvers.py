@@ -33,7 +33,8 @@ class Solver:
     ``solve(problem, options, observe)`` gets arrays of the library named by ``arrays`` with the recorded layout, on the CPU or,
     when ``devices`` lists it, on a GPU; ``cuda`` are arrays with ``__cuda_array_interface__``, or torch tensors for a case that
     these cannot hold (``cuda_layout``). ``op(name, operands)`` does a Lie-group operation. ``yardsticks(problem, options,
-    solution)`` gives what only the oracle can say. A solver with ``judged`` false claims no parity.
+    solution)`` gives what only the oracle can say. A solver with ``judged`` false claims no parity. ``build(device)`` compiles what
+    a first solve there would: the time limit begins after it.
     """
 
     solve: Callable[[Problem, Options, Observe], Any]
@@ -42,6 +43,7 @@ class Solver:
     judged: bool = True
     op: Callable[[str, Mapping[str, Any]], Any] | None = None
     yardsticks: Callable[[Problem, Options, Solution], dict[str, Any]] | None = None
+    build: Callable[[str], None] | None = None
 
 
 def load(spec: SolverSpec) -> Solver:
@@ -155,7 +157,17 @@ def cuda() -> Solver:
         except gpu.Unavailable as error:
             raise SolverUnavailable(str(error)) from error
 
-    return Solver(solve, arrays="cuda", devices=("cuda",))
+    def build(device: str) -> None:
+        try:
+            from sim3solve.cuda_kernels import kernels
+        except ImportError:  # a revision that had them elsewhere: its first solve compiles them
+            return
+        try:
+            kernels(int(device.partition(":")[2]))
+        except gpu.Unavailable as error:
+            raise SolverUnavailable(str(error)) from error
+
+    return Solver(solve, arrays="cuda", devices=("cuda",), build=build)
 
 
 def skip() -> Solver:

@@ -56,6 +56,8 @@ def _expected(outcome: Outcome, oracle: Outcome, document: CaseDocument) -> tupl
     if not outcome.judged:
         fine = outcome.kind in (Kind.OK, Kind.SOLVER_STATUS)
         return fine, "" if fine else "a baseline must run"
+    if outcome.broke_its_promise:
+        return False, "a status that promises a pose must come with one"
     want = document.expect
     if outcome.kind.value not in want.outcomes:
         return False, f"the case expects {' or '.join(want.outcomes)}"

@@ -21,19 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from harness import layout, solvers
-from harness.case import Case, as_float
-from harness.casefile import read_case
+from harness import building, layout, solvers
+from harness.case import Case, CaseDocument, as_float
+from harness.casefile import read_case, read_document
 from harness.errors import SolverUnavailable
 from harness.jsonfile import dumps, write_json
 from harness.memory import trials
 from harness.memory.arena import Arena, Fill, HostArena, all_nan
 from harness.memory.book import Book
-from harness.outcome import EXACT, POISON, POOL, RECORDED
+from harness.outcome import BUILDING, EXACT, IMPORTED, POISON, POOL, RECORDED, SPAWNED
 from harness.registry import SolverSpec
 from harness.relayout import relayout
 from harness.sanitizer import inside
 from harness.worker_files import BATCH, FAULTHANDLER, JOB, JOURNAL, RESULT, START_VARIABLE
+from sim3solve import build
 from sim3solve.problem import PROBLEMS, Iteration, Problem, Solution, Status
 
 
@@ -42,8 +43,10 @@ class Journal:
 
     def __init__(self, file: Path) -> None:
         self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.built = False
 
     def stage(self, stage: str, **more: Any) -> None:
+        self.built = self.built or stage == BUILDING
         line = dumps({"stage": stage, "time": time.time(), **more}, indent=None)
         os.write(self._descriptor, (line + "\n").encode())
 
@@ -56,32 +59,45 @@ def run_job(folder: Path) -> int:
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     if BATCH in job:
         return _run_jobs([Path(each) for each in job[BATCH]])
-    _run(job, folder, alone=True)
+    _run(job, folder, alone=True, first=True)
     return 0
 
 
 def _run_jobs(folders: list[Path]) -> int:
-    """A job that raised is the last: what it left behind in this process, a dead GPU above all, is nobody else's."""
+    """A job that raised is the last: what it left behind in this process, a dead GPU above all, is nobody else's. So is one whose
+    solver could not be built."""
     for folder in folders:
         os.environ[START_VARIABLE] = str(time.time())
         job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        if "exception" in _run(job, folder, alone=False):
+        if not _run(job, folder, alone=False, first=folder is folders[0]):
             break
     return 0
 
 
-def _run(job: dict[str, Any], folder: Path, *, alone: bool) -> dict[str, Any]:
-    """One job with its journal and its result. In a batch the process itself sees to the time limit, by ending."""
+def _run(job: dict[str, Any], folder: Path, *, alone: bool, first: bool) -> bool:
+    """One job with its journal and its result. In a batch the process itself sees to the time limit, by ending.
+
+    Returns whether another may follow.
+    """
     journal = Journal(folder / JOURNAL)
-    journal.stage("spawned", pid=os.getpid())
+    journal.stage(SPAWNED, pid=os.getpid())
     with open(folder / FAULTHANDLER, "w", encoding="utf-8") as stacks:
         faulthandler.enable(stacks, all_threads=True)
-        # A little before the harness ends this process, so that a hang leaves its stack; works inside native code too.
-        deadline = float(os.environ.get(START_VARIABLE, time.time())) + job["limit_s"]
-        faulthandler.dump_traceback_later(max(0.05, deadline - time.time() - 0.25), file=stacks, exit=not alone)
+
+        def limited(start: float, limit_s: float, *, end: bool) -> float:
+            """Until when, from ``start``. A little before that a hang leaves its stack, from inside native code, too."""
+            until = start + limit_s
+            faulthandler.dump_traceback_later(max(0.05, until - time.time() - 0.25), file=stacks, exit=end)
+            return until
+
+        def begin() -> float:
+            journal.stage(IMPORTED)
+            return limited(time.time(), job["limit_s"], end=not alone)
+
+        limited(float(os.environ.get(START_VARIABLE, time.time())), job["load_limit_s"], end=not first)
         _limit_memory(job["memory_limit_bytes"])
         try:
-            result = _caught(lambda: _replay(job, folder, journal, deadline))
+            result = _caught(lambda: _replay(job, folder, journal, begin))
         except SolverUnavailable as error:
             result = {"unavailable": str(error)}
         result["judged"] = result.get("judged", True)
@@ -89,7 +105,7 @@ def _run(job: dict[str, Any], folder: Path, *, alone: bool) -> dict[str, Any]:
         journal.stage("written")
         faulthandler.cancel_dump_traceback_later()
         faulthandler.disable()
-    return result
+    return "exception" not in result and not (journal.built and "unavailable" in result)
 
 
 def _caught(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -101,18 +117,22 @@ def _caught(do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"exception": _describe(error)}
 
 
-def _replay(job: dict[str, Any], folder: Path, journal: Journal, deadline: float) -> dict[str, Any]:
+def _replay(job: dict[str, Any], folder: Path, journal: Journal, begin: Callable[[], float]) -> dict[str, Any]:
+    """``begin`` begins the time limit and returns its end: when the solver is loaded, and whatever it compiles is compiled."""
+    mode = job.get("memory", POOL)
+    if mode == POISON:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: torch's filling of what is new asks for it
+    building.told(build, lambda: journal.stage(BUILDING))
     solver = inside.load(SolverSpec(**job["solver"]), job, folder)
-    journal.stage("imported")
+    device = _device(job["device"], solver, read_document(Path(job["case"])))
+    if solver.build is not None:
+        solver.build(device)
+    deadline = begin()
     case = read_case(job["case"])
     if case.document.tensors_sha256 != job["tensors_sha256"]:
         raise RuntimeError("the case changed while the run was going on")
     case = relayout(case, job.get("layout", RECORDED))
     journal.stage("loaded")
-    mode = job.get("memory", POOL)
-    if mode == POISON:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA: torch's filling of what is new asks for it
-    device = _device(job["device"], solver, case)
     if mode == POOL:
         tensors = _arrays(case, solver, device, inside.arena(job, case.document.tensors, device))
         journal.stage("context", device=device)
@@ -178,18 +198,18 @@ def _solve_op(case: Case, solver: solvers.Solver, tensors: dict[str, Any]) -> di
     return {"op_value": value.tolist(), "solve_seconds": time.perf_counter() - start}
 
 
-def _device(wanted: str, solver: solvers.Solver, case: Case) -> str:
+def _device(wanted: str, solver: solvers.Solver, document: CaseDocument) -> str:
     """The device to run on: ``auto`` is a GPU where the solver can use one and the machine has one."""
     if "cuda" not in solver.devices:
         return "cpu"  # the oracle for one, which is needed whatever --device says of the others
     if wanted == "cpu" and "cpu" not in solver.devices:
         raise SolverUnavailable("it runs on a GPU only, and --device asked for the CPU")
     count, by = _gpus(solver)
-    needs_cuda = "cpu" not in solver.devices or "cuda" in case.document.requires or wanted.startswith("cuda")
+    needs_cuda = "cpu" not in solver.devices or "cuda" in document.requires or wanted.startswith("cuda")
     if needs_cuda and not count:
         raise SolverUnavailable(f"needs an NVIDIA GPU, and {by} none here")
     if wanted == "auto":
-        recorded = next(iter(case.document.tensors.values())).device
+        recorded = next(iter(document.tensors.values())).device
         wanted = (recorded if recorded.startswith("cuda") else "cuda:0") if count else "cpu"
     return "cuda:0" if wanted == "cuda" else wanted
 

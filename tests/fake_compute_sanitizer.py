@@ -56,7 +56,8 @@ def as_the_worker_does(folder: Path) -> None:
     """What recordings/target.py leaves, in the words of the harness's own child: target.py is not a solver and has no journal."""
     if (folder / "journal.jsonl").exists() or not (folder / "faulthandler").exists():
         return
-    (folder / "journal.jsonl").write_text(json.dumps({"stage": "spawned", "time": time.time()}) + "\n")
+    stages = [{"stage": stage, "time": time.time()} for stage in ("spawned", "imported")]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in stages))
     if (folder / "result.json").exists():
         launched = json.loads((folder / "result.json").read_text())["launched"]
         (folder / "sanitizer.json").write_text(json.dumps({"launched": launched}))

@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import platform
+import random
 import signal
 import subprocess
 import sys
@@ -69,6 +70,24 @@ def _ignore_sigterm(problem):
 
 def _hang_in_native_code(problem):
     ctypes.CDLL(None).pause()
+
+
+def _residuals():
+    time.sleep(0.01)
+
+
+def _jacobians():
+    time.sleep(0.01)
+
+
+def _cholesky():
+    time.sleep(0.01)
+
+
+def _never_converge(problem):
+    # As iterations do that never end: whoever looks finds it in another function each time.
+    while True:
+        random.choice((_residuals, _jacobians, _cholesky))()
 
 
 def _leave_a_grandchild(problem):
@@ -137,6 +156,7 @@ out_of_memory = _fault(_out_of_memory)
 killed = _fault(_killed)
 hang = _fault(lambda problem: time.sleep(3600))
 hang_native = _fault(_hang_in_native_code)
+hang_in_iterations = _fault(_never_converge)
 hang_ignoring_sigterm = _fault(_ignore_sigterm)
 sys_exit = _fault(lambda problem: sys.exit(0))
 exit_0_without_result = _fault(lambda problem: os._exit(0))

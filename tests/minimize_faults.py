@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import random
 import time
 from pathlib import Path
 
@@ -121,8 +122,26 @@ def no_pose():
     return Solver(_no_pose, arrays="numpy", devices=("cpu",))
 
 
+def _residuals():
+    time.sleep(0.01)
+
+
+def _jacobians():
+    time.sleep(0.01)
+
+
+def _cholesky():
+    time.sleep(0.01)
+
+
 def hangs():
-    return Solver(lambda problem, options, observe: time.sleep(60 if _poisoned(problem) else 0), arrays="numpy", devices=("cpu",))
+    """In an iteration that never ends: whoever looks finds it in another function each time."""
+
+    def solve(problem, options, observe):
+        while _poisoned(problem):
+            random.choice((_residuals, _jacobians, _cholesky))()
+
+    return Solver(solve, arrays="numpy", devices=("cpu",))
 
 
 def op():

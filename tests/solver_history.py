@@ -44,9 +44,18 @@ FLAKY = Edit(
 )
 """Fails in about half of the runs, by a file that counts them: at random, but in each test the same."""
 SLOWER = Edit(
-    "native.py", SOLVE, "    for _ in range(2):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE
+    "native.py",
+    SOLVE,
+    "    for _ in range(40):\n        lib.sim3solve_host_solve(_KINDS[kind], struct, result, trace, 1)\n" + SOLVE,
 )
 LONGER = Edit("native.py", SOLVE, "    struct.options.rel_error *= 1e-3\n    struct.options.delta_norm *= 1e-3\n" + SOLVE)
+HANGS = Edit(
+    "native.py",
+    SOLVE,
+    "    import random, shlex, textwrap\n    while True:\n"
+    '        random.choice((shlex.join, textwrap.dedent, textwrap.wrap))("some words " * 9999)\n' + SOLVE,
+)
+"""Never ends, and is in another function each time that one looks."""
 RAISES = Edit("native.py", SOLVE, '    raise ZeroDivisionError("planted, and not what is looked for")\n' + SOLVE)
 WRONG_SIGN = Edit("native.py", "    T_WCf[:3] += origin\n", "    T_WCf[:3] -= origin\n")
 WORSE = Edit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,8 +10,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from solver_history import BROKEN, COUNT, CRASH, FLAKY, LONGER, MISALIGNED, RAISES, ROOT, SLOWER, WORSE, WRONG_SIGN, write_history
+from solver_history import (
+    BROKEN,
+    COUNT,
+    CRASH,
+    FLAKY,
+    HANGS,
+    LONGER,
+    MISALIGNED,
+    RAISES,
+    ROOT,
+    SLOWER,
+    WORSE,
+    WRONG_SIGN,
+    write_history,
+)
 
+from harness.bisect import bench
 from harness.bisect import document as documents
 from harness.bisect.document import Bisected
 from harness.bisect.drive import Request, bisect
@@ -18,6 +34,7 @@ from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
 from harness.errors import HarnessError, UsageError
 from harness.gitrepo import git
+from harness.isolation import Limits
 from harness.sanitizer import hosttools
 from sim3solve import compiler
 
@@ -90,6 +107,41 @@ def test_a_misaligned_load_under_ubsan(history, tmp_path):
     assert result.decided and result.first_bad.sha == shas[31] and "misaligned" in result.target
     with pytest.raises(HarnessError, match="BAD does not fail, in 20 runs"):  # without the tool nothing is to be seen
         bisect(Request(SMALL, "main~59", "main", out=tmp_path / "out"))
+
+
+def test_a_hang(history, tmp_path):
+    shas = history({6: HANGS}, n=12)
+    result = found(tmp_path, good="main~11", limits=Limits(timeout_s=2.0))
+    assert result.decided and result.first_bad.sha == shas[6]
+    assert result.target == "the failure timeout | solving | native.solve"
+
+
+def test_ends_that_cannot_be_run_here_are_said_at_once_and_forgotten(history, tmp_path, monkeypatch):
+    shas = history({6: CRASH}, n=12)
+    request = Request(SMALL, "main~11", "main", out=tmp_path / "out")
+    monkeypatch.setenv("CXX", str(tmp_path / "nowhere"))
+    with pytest.raises(HarnessError, match=r"BAD cannot be run here: native@.* there is no such program"):
+        bisect(request)
+    (folder,) = (tmp_path / "out").glob("bisect-*")
+    assert len(list((folder / "jobs").glob("native*"))) == 1 and not list((folder / "votes").iterdir())
+    monkeypatch.delenv("CXX")
+    _, document = bisect(request)
+    assert document.decided and document.first_bad.sha == shas[6]
+
+
+def test_a_full_disk_is_an_error_that_loses_nothing(history, tmp_path, monkeypatch):
+    history({6: CRASH}, n=12)
+    request = Request(SMALL, "main~11", "main", out=tmp_path / "out")
+
+    def full(path: Path, document: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "write_json", full)
+        with pytest.raises(HarnessError, match=r"votes/.*No space left on device; .* the same command takes it up again"):
+            bisect(request)
+    assert not Path(".git/worktrees").exists()
+    assert bisect(request)[1].decided and len(list((tmp_path / "out").glob("bisect-*"))) == 1
 
 
 def test_a_failure_that_shows_in_half_of_the_runs(history, tmp_path):

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import math
-import random
 
 import pytest
 
 from harness.bisect.target import Measure, Target, parse_when
-from harness.bisect.weigh import Rates, Tally, descendants, first_bad, odds_for, smallest
+from harness.bisect.weigh import Rates, Tally, descendants, first_bad, first_bad_apart, odds_for, smallest
 from harness.errors import HarnessError, UsageError
 
+HEALTHY, SICK = Tally(absent=6), Tally(shown=6)
 ALWAYS = Rates(Tally(shown=5), Tally(absent=5))
 LINE = {"a": (), "b": ("a",), "c": ("b",), "d": ("c",)}
 DIAMOND = {"a": (), "left": ("a",), "right": ("a",), "merge": ("left", "right"), "last": ("merge",)}
 
 
 def test_evidence_is_the_ratio_of_the_likelihoods():
+    """Averaged over the rates: of Polya's urn, in which each run adds a ball."""
     rates = Rates(Tally(shown=11, absent=9), Tally(absent=20))
-    p, q = 11.5 / 21, 0.5 / 21
-    assert rates.evidence(Tally(shown=2, absent=3, other=7, unavailable=1)) == pytest.approx(
-        math.log(p**2 * (1 - p) ** 3 / (q**2 * (1 - q) ** 3))
-    )
+    bad = 11.5 * 12.5 * 9.5 * 10.5 * 11.5
+    good = 0.5 * 1.5 * 20.5 * 21.5 * 22.5
+    assert rates.evidence(Tally(shown=2, absent=3, other=7, unavailable=1)) == pytest.approx(math.log(bad / good))
     assert rates.evidence(Tally()) == 0
-    assert [ALWAYS.evidence(Tally(shown=3)), -ALWAYS.evidence(Tally(absent=3))] == pytest.approx([3 * math.log(11)] * 2)
+    three = math.log(5.5 * 6.5 * 7.5 / (0.5 * 1.5 * 2.5))
+    assert [ALWAYS.evidence(Tally(shown=3)), -ALWAYS.evidence(Tally(absent=3))] == pytest.approx([three] * 2)
+
+
+def test_few_runs_of_the_ends_make_evidence_weaker():
+    few, many = Rates(Tally(4, 1), Tally(1, 4)), Rates(Tally(400, 100), Tally(100, 400))
+    assert 0 < few.evidence(Tally(9, 1)) < many.evidence(Tally(9, 1))
 
 
 def test_what_shows_as_often_on_both_sides_cannot_be_told():
     assert ALWAYS.decide_within(5, odds_for(0.95, 60))
     assert not Rates(Tally(3, 17), Tally(2, 18)).decide_within(20, 20)
     assert not Rates(Tally(absent=5), Tally(shown=5)).decide_within(10**6, 20)  # it was mended, not broken
-    assert not Rates(Tally(2, 18), Tally(0, 20)).decide_within(20, 20) and Rates(Tally(2, 18), Tally(0, 20)).decide_within(400, 20)
+    assert not Rates(Tally(2, 18), Tally(0, 20)).decide_within(20, 20) and Rates(Tally(20, 180), Tally(0, 200)).decide_within(
+        200, 20
+    )
 
 
 def test_descendants_of_a_merge():
@@ -39,53 +47,44 @@ def test_descendants_of_a_merge():
 
 
 def test_without_runs_all_are_as_likely_and_with_them_the_one_between_is_it():
-    assert set(first_bad(LINE, {}).values()) == {0.25}
-    chance = first_bad(LINE, {"a": -10, "b": -10, "c": 10})
-    assert chance["c"] > 0.9999 and smallest(chance, 0.95) == ["c"]
-    chance = first_bad(DIAMOND, {"left": -10, "merge": 10})
-    assert chance["right"] == pytest.approx(0.5, abs=1e-3) and smallest(chance, 0.95) == ["right", "merge"]
+    assert list(first_bad(LINE, {}, ALWAYS).values()) == pytest.approx([0.25] * 4)
+    chance = first_bad(LINE, {"a": HEALTHY, "b": HEALTHY, "c": SICK}, ALWAYS)
+    assert chance["c"] > 0.999 and smallest(chance, 0.95) == ["c"]
+    chance = first_bad(DIAMOND, {"left": HEALTHY, "merge": SICK}, ALWAYS)
+    assert chance["right"] == pytest.approx(0.5, abs=1e-2) and smallest(chance, 0.95) == ["right", "merge"]
 
 
 def test_what_was_skipped_shares_with_the_first_that_is_known_to_be_bad():
-    chance = first_bad(LINE, {"a": -10, "d": 10})
+    chance = first_bad(LINE, {"a": HEALTHY, "d": SICK}, ALWAYS)
     assert smallest(chance, 0.5) == smallest(chance, 0.95) == ["b", "c", "d"]
 
 
-def test_huge_evidence_overflows_nothing():
-    assert first_bad(LINE, {"a": -1e5, "c": 1e5})["c"] == pytest.approx(0.5)  # b or c
-    assert sum(first_bad(LINE, dict.fromkeys(LINE, -1000000.0)).values()) == pytest.approx(1)
+def test_all_runs_together_tell_how_often_it_shows():
+    """GOOD did not show it by luck. With what the commits show, the one that shows it once is as GOOD, and not as BAD."""
+    ends = Rates(Tally(12, 8), Tally(0, 20))
+    chance = first_bad(LINE, {"a": Tally(3, 17), "b": Tally(2, 18), "c": Tally(13, 7)}, ends)
+    assert smallest(chance, 0.95) == ["c"]
 
 
-@pytest.mark.parametrize("p", [1.0, 0.5])
-def test_the_confidence_is_not_claimed_too_often(p):
-    """Simulated bisects of 60 commits: at 95 % asked, at most 5 % of those that are decided may be wrong."""
-    draw = random.Random(7)
-    history = {str(k): (str(k - 1),) if k else () for k in range(60)}
-    decided = right = 0
-    for _ in range(300):
-        truth = draw.randrange(60)
+def test_a_bug_that_came_to_show_always_began_where_it_first_showed_at_times():
+    ends = Rates(Tally(20, 0), Tally(0, 20))
+    assert (
+        ends.is_more(Tally(9, 11)) and not ends.is_more(Tally(1, 19)) and not Rates(Tally(20), Tally(9, 11)).is_more(Tally(8, 12))
+    )
+    chance = first_bad(LINE, {"a": Tally(0, 12), "b": Tally(9, 11), "c": Tally(8, 12)}, ends)
+    assert smallest(chance, 0.95) == ["b"]
 
-        def runs(k, n, truth=truth):
-            shown = sum(k >= truth and draw.random() < p for _ in range(n))
-            return Tally(shown, n - shown)
 
-        n = 5 if p == 1 else 20
-        rates = Rates(runs(60, n), Tally(absent=n))
-        need = math.log(odds_for(0.95, 60))
-        votes = {}
-        low, high = -1, 59
-        while high - low > 1:
-            k = (low + high) // 2
-            tally = Tally()
-            while abs(rates.evidence(tally)) < need and tally.runs < 20:
-                one = runs(k, 1)
-                tally = Tally(tally.shown + one.shown, tally.absent + one.absent)
-            votes[str(k)] = rates.evidence(tally)
-            low, high = (low, k) if votes[str(k)] > 0 else (k, high)
-        found = smallest(first_bad(history, votes), 0.95)
-        decided += len(found) == 1
-        right += found == [str(truth)]
-    assert decided > 200 and right >= 0.95 * decided
+def test_where_no_one_commit_is_to_blame_each_of_them_is_suspect():
+    chance = first_bad_apart(LINE, {"a": 10, "b": -10, "c": 10})
+    assert chance["a"] == pytest.approx(chance["c"]) and smallest(chance, 0.95) == ["a", "c"]
+
+
+def test_very_many_runs_overflow_nothing():
+    assert first_bad_apart(LINE, {"a": -1e5, "c": 1e5})["c"] == pytest.approx(0.5)  # b or c
+    chance = first_bad(LINE, {"a": Tally(0, 10**6), "c": Tally(10**6, 0)}, ALWAYS)
+    assert chance["c"] == pytest.approx(0.5)
+    assert sum(first_bad(LINE, dict.fromkeys(LINE, Tally(10**6, 10**6)), ALWAYS).values()) == pytest.approx(1)
 
 
 def run(**fields) -> Measure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -60,13 +61,14 @@ def test_a_scheduler_that_is_not_there_is_said_before_anything_is_run(tmp_path):
     assert not list(tmp_path.glob("*/outcomes/*"))
 
 
-def test_a_cluster_without_workers_is_given_up_and_a_task_that_kills_them_is_too(tmp_path):
+def test_a_cluster_without_workers_is_given_up_and_a_task_that_kills_them_is_too(tmp_path, caplog):
     with cluster(tmp_path, workers=0, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as made:
         executor = DaskExecutor(made.address, no_workers_s=1.5)
         waiting = executor.submit(os.getpid)
         with pytest.raises(NoWorkers, match=f"has had no worker for 1.5 s; start one with: dask worker 127.0.0.1:{made.port}"):
             waiting.result(timeout=30)
         executor.shutdown(cancel_futures=True)
+        assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
         with pytest.raises(RuntimeError, match="after shutdown"):
             executor.submit(os.getpid)
 

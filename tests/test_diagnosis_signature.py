@@ -69,6 +69,25 @@ def test_one_fault_has_one_word_on_both_systems(posix: int, windows: int) -> Non
     assert signature(here) == signature(there) == signature(signed)
 
 
+def test_a_hang_is_one_bug_at_whatever_moment_its_stack_was_written() -> None:
+    def at(*inner: str, solve: str = "solve") -> Outcome:
+        lines = [f'  File "/home/me/solver.py", line {i} in {name}' for i, name in enumerate((*inner, solve), 1)]
+        ours = [f'  File "/home/me/harness/{name}.py", line 66 in solve' for name in ("sanitizer/inside", "worker")]
+        text = "\n".join(["Timeout (0:00:01)!", "Thread 0x00007f00 (most recent call first):", *lines, *ours])
+        return outcome(Kind.TIMEOUT, limit_s=3.0, stage=f"iteration {len(inner)}", faulthandler=text)
+
+    names = {signature(it) for it in (at("_residual"), at("norm", "_cholesky", "_step"), at("_step"), at())}
+    assert names == {"timeout | iteration | solver.solve"}
+    assert signature(at("_residual", solve="other")) != signature(at("_residual"))
+    assert signature(replace(at("_residual"), stage="loaded")) != signature(at("_residual"))
+    assert signature(replace(at(), faulthandler="")) == "timeout | iteration | iteration of " + at().solver
+
+
+def test_what_watches_a_solve_is_no_part_of_it() -> None:
+    watched = OWN_STACK.replace('"/home/me/harness/worker.py"', '"/home/me/harness/sanitizer/inside.py"')
+    assert signature(died(-11, faulthandler=watched)) == signature(died(-11, faulthandler=OWN_STACK))
+
+
 def test_a_finding_is_named_by_kind_access_alignment_kernel_and_the_text_of_its_line() -> None:
     one = finding("misaligned")
     assert finding_signature(one) == "finding | misaligned | global read 16B | misaligned | residual | float4 p = rows[i];"

@@ -168,8 +168,9 @@ def test_a_failure_that_comes_and_goes_is_voted_on(tmp_path, monkeypatch):
 
 
 def test_a_hang_is_minimized_within_its_own_limit(tmp_path):
-    result = run(poisoned(tmp_path, 16, 11), "hangs", tmp_path / "out", timeout=1.5, jobs=4, tries=2, max_runs=24)
-    assert result.rows == (11,) and "timeout" in result.failure
+    result = run(poisoned(tmp_path, 16, 11), "hangs", tmp_path / "out", timeout=1.5, jobs=4, tries=5, max_runs=24)
+    assert result.rows == (11,) and result.failure == "signature timeout | solving | minimize_faults.solve"
+    assert (result.rate, result.rate_after) == (1, 1)
 
 
 @posix

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness import solvers
+from harness import building, solvers
 from harness.errors import SolverUnavailable
 from harness.gitrepo import PACKAGE
 from harness.solvers import Observe, Solver
+from sim3solve import build as todays_build
 from sim3solve import native as today
 from sim3solve.problem import Options, Problem, Solution, Status
 
@@ -57,6 +58,8 @@ def _put_in_place(folder: Path, *, uses_torch: bool = False) -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)
+    with contextlib.suppress(ImportError):  # it had none yet, and no solver that is compiled
+        building.told_as(importlib.import_module(f"{PACKAGE}.build"), todays_build)
 
 
 def _flags_by_name(module: ModuleType) -> None:

@@ -103,10 +103,16 @@ class Ballots:
         return self._read[key]
 
     def add(self, commit: Commit, run: Measure) -> None:
-        """On disk when this returns."""
+        """On disk when this returns, where it says anything: what could not be run today may well run when this is taken up."""
         runs = self.of(commit)
         runs.append(run)
-        write_json(self._folder / f"{_key(commit)}.json", [dataclasses.asdict(one) for one in runs])
+        if _says_something(run):
+            kept = [dataclasses.asdict(one) for one in runs if _says_something(one)]
+            write_json(self._folder / f"{_key(commit)}.json", kept)
+
+
+def _says_something(run: Measure) -> bool:
+    return run.kind not in (Kind.UNAVAILABLE.value, Kind.INCONCLUSIVE.value)
 
 
 def _key(commit: Commit) -> str:

@@ -9,17 +9,18 @@ import json
 import math
 import secrets
 import statistics
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import environment
 from harness.bisect import document as documents
 from harness.bisect.bench import JOBS, Ballots, Bench
 from harness.bisect.document import Bisected, CommitFacts, Suspect, Tested
 from harness.bisect.hunt import FIRST_RUNS, Hunt, Rules, Tell
 from harness.bisect.search import remove_worktrees, worktree
 from harness.bisect.target import Target
-from harness.bisect.weigh import descendants
 from harness.casefile import find_cases, read_document
 from harness.errors import HarnessError, ResultError, UsageError
 from harness.gitrepo import Commit, GitError, Repository
@@ -27,6 +28,7 @@ from harness.isolation import Limits, default_memory
 from harness.process import PRELOAD, PRELOAD_TORCH, open_launcher
 from harness.revision import MODULES
 from harness.runfolder import alive, is_alive
+from sim3solve import compiler
 
 _LONGEST_DIFF = 200_000
 
@@ -65,7 +67,7 @@ def bisect(request: Request, tell: Tell = lambda line: None) -> tuple[Path, Bise
             remove_worktrees(repository, other)
     preload = PRELOAD + (PRELOAD_TORCH if request.solver != "native" else ())
     launcher = open_launcher(folder / JOBS / "supervisor.log", preload=preload)
-    with alive(folder), closing(launcher), worktree(repository, folder, bad.sha) as tree:
+    with keeping(folder), alive(folder), closing(launcher), worktree(repository, folder, bad.sha) as tree:
         bench = Bench(
             repository, case, request.solver, request.tool, document.memory, request.limits, folder, launcher,
             time_beside=good if request.target.what == "time" else None,
@@ -75,8 +77,18 @@ def bisect(request: Request, tell: Tell = lambda line: None) -> tuple[Path, Bise
         while not hunt.settled(tree):
             pass
         document = _concluded(hunt, document)
-    documents.write(folder, document)
+        documents.write(folder, document)
     return folder, document
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """What our own disk refuses is an error of its own; what a child does never comes here."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename or folder}: {error.strerror or error}"
+        raise HarnessError(f"{where}; what was run is kept, and the same command takes it up again") from error
 
 
 def _one(found: list[Path], case: Path) -> list[Path]:
@@ -90,7 +102,7 @@ def _open(request: Request, case: Path, good: Commit, bad: Commit, commits: int)
     memory = request.memory or default_memory(request.tool)
     about = [
         read_document(case).model_dump_json(), request.solver, request.tool, memory, dataclasses.astuple(request.limits), good.sha,
-        bad.sha, dataclasses.astuple(request.target), dataclasses.astuple(request.rules), _harness(),
+        bad.sha, dataclasses.astuple(request.target), dataclasses.astuple(request.rules), _harness(), _machine(request.solver),
     ]  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     for folder in sorted(request.out.glob("bisect-*"), reverse=True) if request.resume else ():
@@ -125,11 +137,25 @@ def _harness() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
+def _machine(solver: str) -> list[str]:
+    """What builds and runs the solver here: votes of another machine, compiler or GPU are none."""
+    about = environment.basics()
+    said = [str(about["cpu"]), str(about["cores"])]
+    if solver == "native":
+        try:
+            return [*said, compiler.find().version]
+        except compiler.CompilerMissing:
+            return said
+    with closing(environment.Inquiry()) as inquiry:
+        return [*said, *map(str, inquiry.answer().get("gpus") or ())]
+
+
 def _concluded(hunt: Hunt, document: Bisected) -> Bisected:
     """What the runs there are come to."""
     history, commit = hunt.history, hunt.commit
     suspects = tuple(Suspect.with_probability(commit(sha), chance) for sha, chance in hunt.suspects().items())
-    decided = len(suspects) == 1
+    against = hunt.against()
+    decided = len(suspects) == 1 and not against
     oldest = suspects[0].sha
     tested = [
         _tested(hunt, commit(sha)) for sha in dict.fromkeys([hunt.good.sha, *history, hunt.bad.sha]) if hunt.tally(commit(sha)).runs
@@ -137,8 +163,6 @@ def _concluded(hunt: Hunt, document: Bisected) -> Bisected:
     before = None
     with suppress(GitError):  # the first commit of all has none
         before = CommitFacts.of(hunt.bench.repository.commit(f"{oldest}^"))
-    after_bad = set[str]().union(*(descendants(history, row.sha) for row in tested if row.verdict == "bad"))
-    against = tuple(row.sha for row in tested if row.verdict == "good" and row.sha in after_bad)
     diff = hunt.bench.repository.diff(oldest) if decided else ""
     trees = {one.tree: one for one in hunt.commits.values()}
     return document.model_copy(update={

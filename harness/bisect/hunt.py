@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.bisect.bench import Ballots, Bench
 from harness.bisect.search import Word, search
 from harness.bisect.target import Target
-from harness.bisect.weigh import Rates, Tally, first_bad, odds_for, smallest
+from harness.bisect.weigh import Rates, Tally, descendants, first_bad, first_bad_apart, odds_for, smallest
 from harness.errors import HarnessError, UsageError
 from harness.gitrepo import Commit
 
@@ -77,9 +77,11 @@ class Hunt:
     def learn(self, runs: int) -> None:
         """Run both ends so often, and take from them what is looked for and how often it shows."""
         self.tell(f"the ends of the history, {runs} runs each")
-        for end in (self.bad, self.good):
+        for name, end in (("BAD", self.bad), ("GOOD", self.good)):
             while len(self.ballots.of(end)) < runs:
                 self.run(end)
+                if self.target.vote(last := self.ballots.of(end)[-1]) == "unavailable":
+                    raise HarnessError(f"{name} cannot be run here: {last.said}")
         bad, good = (self.ballots.of(end) for end in (self.bad, self.good))
         if runs < self.rules.repeats and not self.target.is_told_by(bad):
             return self.learn(self.rules.repeats)
@@ -103,13 +105,10 @@ class Hunt:
         return self.tell(f"looking for {self.target.words}")
 
     def estimate(self) -> None:
-        """How often it shows where it is, and where not. What GOOD never shows at random, a commit that shows it at times has."""
-        bad, good = self.tally(self.bad), self.tally(self.good)
-        for commit in self.commits.values() if not good.shown else ():
-            tally = self.tally(commit)
-            if tally.mixed and commit.tree != self.bad.tree:
-                bad = Tally(bad.shown + tally.shown, bad.absent + tally.absent)
-        self.rates = Rates(bad, good)
+        """How often it shows where it is, and where not. A commit that shows it at times, and more than GOOD explains, has it."""
+        ends = Rates(self.tally(self.bad), self.tally(self.good))
+        mixed = [tally for it in self.commits.values() if it.tree != self.bad.tree and (tally := self.tally(it)).mixed]
+        self.rates = Rates(sum((tally for tally in mixed if ends.is_more(tally)), ends.bad), ends.good)
 
     # --- the commits between ------------------------------------------------------------------------------------------------------
 
@@ -159,9 +158,20 @@ class Hunt:
         """Whether the verdicts of the search are still what all runs say: later ones may change how often it shows."""
         return all(self.word(self.commit(sha)) == word for sha, word in self.judged.items() if word != "skip")
 
+    def against(self) -> tuple[str, ...]:
+        """Commits that are good after a bad one: where there is any, no one commit is to blame."""
+        words = {sha: self.word(self.commit(sha)) for sha in self.history if self.tally(self.commit(sha)).runs}
+        after_bad = set[str]().union(*(descendants(self.history, sha) for sha, word in words.items() if word == "bad"))
+        return tuple(sha for sha, word in words.items() if word == "good" and sha in after_bad)
+
     def suspects(self) -> dict[str, float]:
         """The fewest commits that hold the first bad one as surely as is asked, each with its probability."""
-        chance = first_bad(self.history, {sha: self.evidence(self.commit(sha)) for sha in self.history})
+        if self.against():
+            chance = first_bad_apart(self.history, {sha: self.evidence(self.commit(sha)) for sha in self.history})
+        else:
+            *between, _ = self.history  # the last has BAD's state of the solver, and BAD's runs
+            tallies = {sha: self.tally(self.commit(sha)) for sha in between}
+            chance = first_bad(self.history, tallies, Rates(self.tally(self.bad), self.tally(self.good)))
         return {sha: chance[sha] for sha in smallest(chance, self.rules.confidence)}
 
 

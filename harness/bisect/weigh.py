@@ -1,8 +1,9 @@
 """How much runs say about where a bug began. Mathematics only.
 
-A run of a commit shows the bug with probability ``p_bad`` where it has it and ``p_good`` where not, both estimated from runs of the
-history's ends. A commit's evidence is the logarithm of the ratio of the two likelihoods of its runs (Wald's sequential test), and
-the evidence of all commits together gives each commit's probability to be the first bad one.
+A run of a commit shows the bug with one probability where it has it and with another where not. Neither is known, but runs of the
+history's ends tell of them; so likelihoods are averaged over what the two may be (Jeffreys' prior: a beta-binomial), and few runs
+of the ends make all evidence weaker. A commit's evidence is the logarithm of the ratio of the two likelihoods of its runs, for a
+sequential test as Wald's. Where the bug began is told by all runs at once, with the same two rates for all commits.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Tally:
     def mixed(self) -> bool:
         return self.shown > 0 and self.absent > 0
 
+    def __add__(self, more: Tally) -> Tally:
+        return Tally(
+            self.shown + more.shown, self.absent + more.absent, self.other + more.other, self.unavailable + more.unavailable
+        )
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -49,19 +55,33 @@ class Rates:
     def p_good(self) -> float:
         return _rate(self.good)
 
+    def is_more(self, tally: Tally) -> bool:
+        """Whether a commit shows it more often than GOOD explains: twenty times as likely at a rate of its own."""
+        if tally.shown * self.good.counted <= self.good.shown * tally.counted:
+            return False
+        return _log_likelihood(tally) - _log_likelihood(Tally()) - _log_more(self.good, tally) > math.log(20)
+
     def evidence(self, tally: Tally) -> float:
-        """Logarithm of the odds that a commit has the bug, from its runs alone; 0 says nothing."""
-        shown, absent = math.log(self.p_bad / self.p_good), math.log((1 - self.p_bad) / (1 - self.p_good))
-        return tally.shown * shown + tally.absent * absent
+        """Logarithm of the odds that a commit has the bug, from its runs and those of the ends; 0 says nothing."""
+        return _log_more(self.bad, tally) - _log_more(self.good, tally)
 
     def decide_within(self, runs: int, odds: float) -> bool:
-        """Whether so many runs can be expected to tell a bad commit from a good one, both ways."""
-        b, g = self.p_bad, self.p_good
-        if b <= g:
+        """Whether so many runs, of which as many show it as can be expected, tell a bad commit from a good one, both ways."""
+        if self.p_bad <= self.p_good:
             return False
-        if_bad = b * math.log(b / g) + (1 - b) * math.log((1 - b) / (1 - g))
-        if_good = g * math.log(g / b) + (1 - g) * math.log((1 - g) / (1 - b))
-        return runs * min(if_bad, if_good) >= math.log(odds)
+        as_bad, as_good = (round(runs * p) for p in (self.p_bad, self.p_good))
+        if_bad, if_good = (self.evidence(Tally(shown, runs - shown)) for shown in (as_bad, as_good))
+        return min(if_bad, -if_good) >= math.log(odds)
+
+
+def _log_likelihood(tally: Tally) -> float:
+    """Of runs in their order, averaged over every rate there may be."""
+    return math.lgamma(tally.shown + 0.5) + math.lgamma(tally.absent + 0.5) - math.lgamma(tally.counted + 1)
+
+
+def _log_more(before: Tally, more: Tally) -> float:
+    """Of more runs at the rate of those before."""
+    return _log_likelihood(before + more) - _log_likelihood(before)
 
 
 def _rate(tally: Tally) -> float:
@@ -76,12 +96,36 @@ def odds_for(confidence: float, commits: int) -> float:
     return (1 - wrong) / wrong
 
 
-def first_bad(history: Mapping[str, Collection[str]], evidence: Mapping[str, float]) -> dict[str, float]:
+def first_bad(history: Mapping[str, Collection[str]], tallies: Mapping[str, Tally], rates: Rates) -> dict[str, float]:
     """Commit -> probability that the bug began there. ``history`` maps each to its parents; the ends are certain.
 
-    If it began in one commit, those that descend from it have it, and no other has. Before any run all are as likely.
+    If it began in one commit, those that descend from it have it, and no other has. Before any run all are as likely. BAD may show
+    it at a rate of its own, since a later commit may have made of a bug that shows at times one that always does; but only where
+    those that have it show it more than GOOD explains, or a bug that never shows could have begun anywhere.
     """
-    weight = {began: sum(evidence.get(commit, 0.0) for commit in descendants(history, began)) for began in history}
+    weight = {}
+    for began in history:
+        has_it = descendants(history, began)
+        bad, good = Tally(), rates.good
+        for commit, tally in tallies.items():
+            bad, good = (bad + tally, good) if commit in has_it else (bad, good + tally)
+        likelihood = _log_likelihood(bad + rates.bad)
+        if rates.is_more(bad):
+            apart = _log_likelihood(bad) + _log_likelihood(rates.bad)
+            likelihood = max(likelihood, apart) + math.log1p(math.exp(-abs(likelihood - apart)))
+        weight[began] = likelihood + _log_likelihood(good)
+    return _probabilities(weight)
+
+
+def first_bad_apart(history: Mapping[str, Collection[str]], evidence: Mapping[str, float]) -> dict[str, float]:
+    """The same where no one commit is to blame, since it was there, was gone and came again: from each commit's evidence by itself.
+
+    With rates for all, runs that contradict each other would pass for a bug that shows at times.
+    """
+    return _probabilities({began: sum(evidence.get(it, 0.0) for it in descendants(history, began)) for began in history})
+
+
+def _probabilities(weight: Mapping[str, float]) -> dict[str, float]:
     largest = max(weight.values())
     exact = {commit: math.exp(value - largest) for commit, value in weight.items()}
     total = sum(exact.values())

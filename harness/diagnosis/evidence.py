@@ -25,7 +25,7 @@ RECORDED_SOLVER = "recorded"
 MAX_QUOTE = 300
 GROUP = "Sim3"
 """The group of every case: a pose is eight numbers."""
-_BEFORE_THE_SOLVE = ("none", "spawned")
+_BEFORE_THE_SOLVE = ("none", "spawned", "building")
 _ON_WINDOWS = {"--tool asan": "--memory exact", "--tool ubsan": "--layouts"}
 """The sanitizers of compilers run on Linux only. What says most in their place where the failure is."""
 

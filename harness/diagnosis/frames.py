@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _FAULTHANDLER = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}) in (\S[^\n]{0,199})$')
 _TRACEBACK = re.compile(r'^\s*File "([^"\n]{1,1000})", line (\d{1,9}), in (\S[^\n]{0,199})$')
-_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/(revision|checkout))\.py$")
+_OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/(revision|checkout)|sanitizer/inside)\.py$")
 """What calls a solver: nothing outside of it is the solver's."""
 _WRAPPERS = re.compile(r"(^|/)harness/(adapters/iterations|record/methods)\.py$")
 """What stands between a tracker's own calls, to see them: with the solver's on both sides of it."""
@@ -54,14 +54,23 @@ def from_traceback(text: str) -> tuple[Frame, ...]:
 
 def top(frames: tuple[Frame, ...], n: int = _TOP) -> tuple[Frame, ...]:
     """The innermost frames that are the solver's: not the harness's, and not torch's, which differ between its versions."""
+    return _of_solver(frames)[:n]
+
+
+def entry(frames: tuple[Frame, ...]) -> Frame | None:
+    """The outermost frame that is the solver's: the same at whatever moment of its run the stack is written."""
+    solver = _of_solver(frames)
+    return solver[-1] if solver else None
+
+
+def _of_solver(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     solver: list[Frame] = []
     for frame in frames:
         if _OURS.search(frame.file):
             break
         if not _WRAPPERS.search(frame.file):
             solver.append(frame)
-    telling = [frame for frame in solver if not _NOISE.search(frame.file)]
-    return tuple((telling or solver)[:n])
+    return tuple(frame for frame in solver if not _NOISE.search(frame.file)) or tuple(solver)
 
 
 def _blocks(text: str) -> list[tuple[str, list[Frame]]]:

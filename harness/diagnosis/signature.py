@@ -1,5 +1,6 @@
 """A name for a bug that is the same on every machine: kind, where (operation, kernel, source line, top frames), size, alignment.
 
+A hang is named by the stage and the function that was called: what that was at when its time was up is another thing each time.
 No path, no line number of a Python frame, no address, no exit code of one system: Windows' 0xC0000005 and Linux' SIGSEGV in the
 same call have one signature. Two outcomes of one signature are taken for one bug.
 """
@@ -13,6 +14,7 @@ from typing import Any
 from harness import cudaerror
 from harness.diagnosis.evidence import Evidence
 from harness.diagnosis.faultclass import fault_class
+from harness.diagnosis.frames import entry, from_faulthandler
 from harness.outcome import Kind, Outcome
 
 MAX_LENGTH = 300
@@ -87,7 +89,8 @@ def solver_word(name: str) -> str:
 
 def _words(e: Evidence) -> tuple[str, ...]:
     o = e.outcome
-    where = " < ".join(frame.word for frame in e.frames) or f"{_stage(o.stage)} of {solver_word(o.solver)}"
+    no_frame = f"{_stage(o.stage)} of {solver_word(o.solver)}"
+    where = " < ".join(frame.word for frame in e.frames) or no_frame
     match o.kind:
         case Kind.CRASHED:
             return ("crash", fault_class(o), where)
@@ -99,7 +102,8 @@ def _words(e: Evidence) -> tuple[str, ...]:
             message = normal(info.message.partition("\n")[0])[:120] if info and ("Import" in info.type or not e.frames) else ""
             return ("raised", info.type if info else "?", where, message)
         case Kind.TIMEOUT:
-            return ("timeout", _stage(o.stage), where)
+            called = entry(from_faulthandler(o.faulthandler))
+            return ("timeout", _stage(o.stage), called.word if called else no_frame)
         case Kind.SOLVER_STATUS:
             return () if o.expected else ("status", str(o.status), solver_word(o.solver))
         case Kind.OK:

@@ -13,7 +13,7 @@ from typing import Any
 from harness.case import CaseDocument
 from harness.doctor.privacy import Identity, telling
 from harness.forms.spelling import HOMES, PATHS, SLASH, spelled, word
-from harness.outcome import MEMORY_MODES, STAGES, Diagnosis, Exit, Kind, Outcome
+from harness.outcome import BUILDING, MEMORY_MODES, STAGES, Diagnosis, Exit, Kind, Outcome
 from harness.registry import ADAPTERS, BUILTIN
 from harness.sanitizer.tools import TOOLS
 
@@ -50,7 +50,7 @@ _TYPES = (Outcome, Exit, Diagnosis)
 # Words of this project's own documents: a user of that name stays unknown among them.
 _VOCABULARY = frozenset(
     {field.name for kind in _TYPES for field in dataclasses.fields(kind)}
-    | set(CaseDocument.model_fields) | set(TOOLS) | set(MEMORY_MODES) | set(STAGES) | set(BUILTIN) | set(ADAPTERS)
+    | set(CaseDocument.model_fields) | set(TOOLS) | set(MEMORY_MODES) | {BUILDING, *STAGES} | set(BUILTIN) | set(ADAPTERS)
     | {kind.value.lower() for kind in Kind} | {"case", "harness", "sim3solve", "replay", "outcome", "path", "none"}
 )  # fmt: skip
 

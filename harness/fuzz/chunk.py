@@ -20,8 +20,9 @@ from harness.case import Case
 from harness.casefile import DOCUMENT, TENSORS, pack_tensors, read_case
 from harness.errors import UsageError
 from harness.fuzz.mutate import mutant
-from harness.fuzz.oracle import complaint
+from harness.fuzz.oracle import complaint, expectation
 from harness.isolation import Limits, Task
+from harness.loading import failed
 from harness.memory.evidence import with_memory
 from harness.outcome import POOL, RECORDED, Kind, Outcome
 from harness.process import INTERRUPTED, PRELOAD, PRELOAD_TORCH, Launcher
@@ -62,44 +63,70 @@ class Complaint:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """``signatures`` of all mutants that showed one; ``complaints``: the first of each signature."""
+class Part:
+    """Mutants of a chunk that are run together: all of them, where no worker was lost with them."""
 
     number: int
+    mutants: range
+
+    @classmethod
+    def whole(cls, number: int) -> Part:
+        return cls(number, range(number * CHUNK, (number + 1) * CHUNK))
+
+    def halved(self) -> tuple[Part, Part]:
+        middle = len(self.mutants) // 2
+        return Part(self.number, self.mutants[:middle]), Part(self.number, self.mutants[middle:])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What so many mutants came to. ``signatures`` of all that showed one; ``complaints``: the first of each signature."""
+
+    number: int
+    mutants: int
     seconds: float
     signatures: tuple[str, ...]
     complaints: tuple[Complaint, ...]
+
+    def __add__(self, more: Chunk) -> Chunk:
+        return Chunk(
+            self.number, self.mutants + more.mutants, self.seconds + more.seconds, self.signatures + more.signatures,
+            self.complaints + more.complaints,
+        )  # fmt: skip
 
 
 class _Ended(Exception):
     """The children were ended: nothing they left says anything."""
 
 
-def run_chunk(plan: Plan, number: int) -> Chunk | None:
+def run_part(plan: Plan, part: Part) -> Chunk | None:
     """None where its children were ended from outside. Raises ``UsageError`` where the solver cannot run here."""
     start = time.monotonic()
     place = bench(plan.site)
-    folder = place.folder / f"chunk-{number}-{secrets.token_hex(4)}"
+    folder = place.folder / f"chunk-{part.number}-{secrets.token_hex(4)}"
     try:
         with place.in_use():
-            told = _complaints(plan, number, folder)
+            told = _complaints(plan, part.mutants, folder)
     except _Ended:
         return None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     first = {complaint.signature: complaint for complaint in reversed(told)}
     signatures = tuple(complaint.signature for complaint in told)
-    return Chunk(number, time.monotonic() - start, signatures, tuple(reversed(first.values())))
+    return Chunk(part.number, len(part.mutants), time.monotonic() - start, signatures, tuple(reversed(first.values())))
 
 
-def again(plan: Plan, case: Case, oracle: Outcome) -> str | None:
-    """The signature that a case shows when it runs alone."""
+def again(plan: Plan, case: Case, oracle: Outcome | None = None) -> tuple[str, str] | None:
+    """What is wrong with what the solver does with a case that runs alone, as a signature and a sentence."""
     place = bench(plan.site)
     folder = place.folder / f"again-{secrets.token_hex(8)}"
     try:
         with place.in_use():
             written = _scratch_case(case, folder / "cases")
             task = plan.task(written, plan.solver.here())
+            if oracle is None:
+                judge = _judge(task)
+                oracle = _run(plan, [judge], folder / "oracle")[judge.name]
             seen = [
                 _run(plan, [dataclasses.replace(task, layout=layout)], folder / layout)
                 for layout in ((RECORDED, CONTIGUOUS) if plan.twins else (RECORDED,))
@@ -109,29 +136,31 @@ def again(plan: Plan, case: Case, oracle: Outcome) -> str | None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     outcomes = [outcome for run in seen for outcome in run.values()]
-    told = complaint(case, outcomes[0], outcomes[1] if plan.twins else None, oracle)
-    return told[0] if told is not None else None
+    return complaint(case, outcomes[0], outcomes[1] if plan.twins else None, oracle)
 
 
-def _complaints(plan: Plan, number: int, folder: Path) -> list[Complaint]:
+def _complaints(plan: Plan, mutants: range, folder: Path) -> list[Complaint]:
     bases = _bases(plan.bases)
-    cases = [
-        _scratch_case(mutant(bases[i % len(bases)], plan.seed, i), folder / "cases")
-        for i in range(number * CHUNK, (number + 1) * CHUNK)
-    ]
+    cases = [_scratch_case(mutant(bases[i % len(bases)], plan.seed, i), folder / "cases") for i in mutants]
     solver = plan.solver.here()
     mine = [plan.task(case, solver) for case in cases]
     twins = [dataclasses.replace(task, layout=CONTIGUOUS) for task in mine] if plan.twins else []
     seen = _run(plan, [*mine, *twins], folder / "jobs")
-    oracle = registry.resolve(ORACLE)
-    judges = [dataclasses.replace(task, solver=oracle, tool="none", memory=POOL) for task in mine]
+    judges = [_judge(task) for task in mine]
     oracles = _run(plan, judges, folder / "oracle")
     found = []
     for i, case in enumerate(cases):
         told = complaint(case, seen[mine[i].name], seen[twins[i].name] if twins else None, oracles[judges[i].name])
         if told is not None:
-            found.append(Complaint(*told, dataclasses.replace(case, path=None), oracles[judges[i].name]))
+            oracle_said = oracles[judges[i].name]
+            document = case.document.model_copy(update={"expect": expectation(told[0], oracle_said)})
+            found.append(Complaint(*told, Case(document, case.values), oracle_said))
     return found
+
+
+def _judge(task: Task) -> Task:
+    """The oracle's run of the same case."""
+    return dataclasses.replace(task, solver=registry.resolve(ORACLE), tool="none", memory=POOL)
 
 
 def _run(plan: Plan, tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
@@ -142,6 +171,8 @@ def _run(plan: Plan, tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
             raise UsageError(f"{task.solver.name} cannot be fuzzed here: {outcome.reason}")
         if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
             raise _Ended
+        if why := failed(outcome):
+            raise UsageError(why)
         found[task.name] = with_memory(outcome, folder / task.name)
     return found
 

@@ -10,18 +10,20 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.case import Case
+from harness.case import Case, Expectation
 from harness.compare import exceeded, parity, pose_error
 from harness.diagnosis import signature
 from harness.outcome import Kind, Outcome
+from harness.verdict import describe
 
 BITWISE = ("native", "cuda")
 """Solvers that read values and not layouts: the same values give the same bits wherever they lie."""
 
-JUDGED = ("contract |", "layout |", "status |", "pose |")
-"""How signatures begin that only a comparison gives: no replay of the case alone shows them."""
+LAYOUT = "layout |"
+"""How a signature begins that only a twin shows: no replay of the case alone does, and so none of a smaller one."""
 
 _FATAL = (Kind.CRASHED, Kind.CUDA_ERROR, Kind.TIMEOUT, Kind.FINDINGS, Kind.INCONCLUSIVE)
+_RESULTS = (Kind.OK.value, Kind.SOLVER_STATUS.value)
 _STEADY_ITERATIONS = 12
 _OF_A_STEP = 0.2
 _SURE_PIVOT = 1e-3
@@ -32,20 +34,28 @@ def complaint(case: Case, outcome: Outcome, twin: Outcome | None, oracle: Outcom
     """(signature, sentence) of what is wrong with an outcome, or None. ``twin``: the same solver, the same values in C order."""
     for each in (outcome, twin):
         if each is not None and each.kind in _FATAL:
-            return signature(each), f"{each.kind.value}: {each.reason or (each.exit and each.exit.name) or 'see its outcome'}"
+            return signature(each), describe(each)
     if outcome.kind is Kind.RAISED:
         assert outcome.exception is not None
         theirs = oracle.exception.type if oracle.exception else None
         if outcome.exception.type == theirs:
             return None
         return signature(outcome), f"raised {outcome.exception.type}: {outcome.exception.message[:200]}"
-    if any("its pose is not finite" in note for note in outcome.notes):
+    if outcome.broke_its_promise:
         return "contract | a status that promises a pose, and none", outcome.notes[0]
     if twin is not None and _said(twin) != _said(outcome):
         return "layout | other bits", f"the same values in C order give {_words(twin)}, as they lie {_words(outcome)}"
     if is_extreme(case) or oracle.kind not in (Kind.OK, Kind.SOLVER_STATUS):
         return None
     return _against_oracle(case, outcome, oracle)
+
+
+def expectation(signature: str, oracle: Outcome) -> Expectation:
+    """What a case with this fault expects, so that a replay of it fails while the fault is there, and not when it is gone."""
+    kinds = {"raised": _RESULTS, "pose": (oracle.kind.value,), "status": (oracle.kind.value,)}
+    word = signature.partition(" |")[0]
+    because = f"the float64 oracle says {oracle.status or oracle.kind.value}"
+    return Expectation(outcomes=kinds.get(word, (*_RESULTS, Kind.RAISED.value)), parity=word == "pose", because=because)
 
 
 def _against_oracle(case: Case, outcome: Outcome, oracle: Outcome) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from harness.case import CaseDocument
 from harness.casefile import DOCUMENT, TENSORS, read_case, read_document
 from harness.diagnosis import signatures
 from harness.isolation import Limits, Task, run_isolated
+from harness.loading import failed
 from harness.memory.evidence import with_memory
 from harness.minimize.failure import Answer
 from harness.outcome import POOL, Kind, Outcome
@@ -82,6 +83,8 @@ def run_case(case_folder: Path, folder: Path, how: How, *, judged: bool) -> Answ
     outcome = _run(how, Task(case_folder, document, how.sent.here(), how.tool, how.memory), folder / "solver")
     if outcome.kind is Kind.INCONCLUSIVE and outcome.reason == INTERRUPTED:
         return None
+    if why := failed(outcome):
+        return Answer(Kind.UNAVAILABLE.value, verdict=why)
     if not judged or outcome.kind not in (Kind.OK, Kind.SOLVER_STATUS):
         seen = _seen(outcome, document)
         expected = None if outcome.kind is Kind.UNAVAILABLE or not judged else outcome.kind.value in document.expect.outcomes

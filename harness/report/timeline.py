@@ -10,8 +10,8 @@ from harness.outcome import STAGES, Kind, Outcome
 from harness.report.pictures.drawing import tag
 from harness.report.text import duration, shorten
 
-PHASES = {"spawned": "import", "imported": "load case", "loaded": "place tensors", "context": "prepare", "solving": "solve",
-          "solved": "write result", "written": "end"}  # fmt: skip
+PHASES = {"spawned": "import", "building": "build", "imported": "load case", "loaded": "place tensors", "context": "prepare",
+          "solving": "solve", "solved": "write result", "written": "end"}  # fmt: skip
 """What a child does once it has journalled a stage; an iteration is part of solve."""
 
 
