@@ -28,7 +28,8 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
 """(pattern, what is run in its place, what that is). ``cases`` holds five of the shipped ones."""
 
 NOT_RUN: tuple[tuple[str, str], ...] = (
-    (r"^make |harness repro\b|pytest tests|tests/lint\.py", "takes minutes; CI runs it"),
+    (r"^make repro|harness repro\b", "takes minutes; the tests of repro run its parts"),
+    (r"^make |pytest tests|tests/lint\.py", "takes minutes; CI runs it"),
     (r"-m pip |^pip |-m venv|^git clone|^git -C", "needs a network, and changes the environment"),
     (r"benchmarks/", "takes minutes"),
     (r"harness doctor --", "as harness doctor, which is run"),

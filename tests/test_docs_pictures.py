@@ -1,4 +1,4 @@
-"""The pictures of the report in the README: each made by docs/screenshots.py, of what it is said to show, whole and small."""
+"""The pictures in README.md and docs/index.md: each made by docs/screenshots.py, of what it is said to show, whole and small."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from harness.run import OUTCOMES
 
 ROOT = Path(__file__).parent.parent
 BY_BENCHMARK = {"speed.png"}
-README = re.findall(r"\((?:docs/)([\w-]+\.png)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+PAGES = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/index.md"))
+SHOWN = re.findall(r"\((?:docs/)?([\w-]+\.png)\)", PAGES)
 
 
 def script() -> Any:
@@ -34,10 +35,10 @@ def script() -> Any:
     return module
 
 
-def test_every_picture_of_the_readme_is_made_by_a_script_and_is_small() -> None:
+def test_every_picture_of_these_pages_is_made_by_a_script_and_is_small() -> None:
     screenshots = script()
-    assert set(README) == set(screenshots.PICTURES) | BY_BENCHMARK
-    for name in README:
+    assert set(SHOWN) == set(screenshots.PICTURES) | BY_BENCHMARK
+    for name in SHOWN:
         file = ROOT / "docs" / name
         assert file.stat().st_size <= screenshots.MOST_BYTES, name
         assert Image.open(file).width >= 800
