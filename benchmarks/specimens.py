@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import specimens
-from harness.console import progress
+from harness.cli.console import progress
 from harness.report import write_report
 from harness.run import Run
 from harness.specimens import Found, Look, Row

@@ -47,7 +47,7 @@ def documents() -> dict[str, str]:
 
 
 def command_line() -> str:
-    from harness.cli import app
+    from harness.cli.main import app
 
     parts = [f"# Command line\n\n{NOTE} `harness` and `python -m harness` are the same.\n\n{_words(app.info.help)}\n"]
     parts += [_command(f"harness {name}", *rest) for name, *rest in sorted(_commands(app))]

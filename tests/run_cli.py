@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness import cli
+from harness.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,11 +8,11 @@ import fake_checkout
 import pytest
 
 from harness.adapters.checkout import _config, _named_in
+from harness.cli.repro import SHIPPED
 from harness.errors import SolverUnavailable, UsageError
 from harness.outcome import Kind
 from harness.registry import checkout_of, of_tracker, resolve
 from harness.replay import Request, replay
-from harness.repro import SHIPPED
 
 _RAY, _CALIB, _NAN = "synthetic-depth-steps", "synthetic-scale-change-calib", "degenerate-nan-invalid"
 

@@ -13,11 +13,11 @@ from harness import registry, solvers
 from harness.adapters import libraries
 from harness.adapters.which_lietorch import MISSING, NAMESAKE, PRINCETON, UNKNOWN, which_lietorch
 from harness.case import OPS
+from harness.cli.repro import SHIPPED
 from harness.compare import pose_matrix
 from harness.errors import SolverUnavailable
 from harness.outcome import Kind
 from harness.replay import Request, replay
-from harness.repro import SHIPPED
 
 pypose_here = pytest.mark.skipif(
     not __import__("importlib.util").util.find_spec("pypose"), reason="pypose is not installed: pip install -e .[test]"

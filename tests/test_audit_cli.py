@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from audit_specimens import KERNEL, assembled, compiled, fat_binary, linked, needs_elf, needs_mingw, pair_objects, with_fat_binary
 
-from harness import auditcli, cli
 from harness.audit.isolated import audit_files
+from harness.cli import audit as auditcli
+from harness.cli import main as cli
 from harness.diagnosis.documents import read_audit
 from harness.errors import AuditError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.main import app
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the extra test")
 ROOT = Path(__file__).parents[1]

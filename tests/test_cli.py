@@ -129,7 +129,7 @@ def test_runs_from_any_folder(tmp_path):
     """A folder called harness in the user's own project is not taken for ours by the children."""
     (tmp_path / "harness").mkdir()
     (tmp_path / "harness" / "__init__.py").write_text("raise RuntimeError('the wrong package')")
-    program = "import sys; sys.path.pop(0); from harness.cli import main; main()"
+    program = "import sys; sys.path.pop(0); from harness.cli.main import main; main()"
     argv = [sys.executable, "-c", program, "replay", str(ROOT / "cases" / "degenerate-n-33"), "--solver", "torch", "--out", "runs"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -138,7 +138,7 @@ def test_runs_from_any_folder(tmp_path):
 def test_the_parent_never_imports_torch(tmp_path):
     """A broken torch must not take the harness along: not with --help, not with a whole replay and its report."""
     program = (
-        "import sys; from harness.cli import app\n"
+        "import sys; from harness.cli.main import app\n"
         f"try: app(['replay', 'cases/degenerate-n-33', '--solver', 'torch', '--out', {str(tmp_path)!r}])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
         "bad = {'torch', 'harness.solvers', 'harness.worker', 'sim3solve.pytorch', 'sim3solve.reference'} & set(sys.modules)\n"

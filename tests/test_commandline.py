@@ -36,14 +36,14 @@ def test_mingw_links_its_runtime_in_and_aligns_no_vector_move(monkeypatch):
 
 def test_what_a_code_page_cannot_spell_ends_nothing():
     """A pipe of a strict 8-bit encoding, as Windows' pipes are."""
-    code = "from harness import console; console.out.print('Zo\u00eb \u5c71'); print('\u5c71')"
+    code = "from harness.cli import console; console.out.print('Zo\u00eb \u5c71'); print('\u5c71')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment("ascii:strict"), timeout=60)
     assert done.returncode == 0, done.stderr
     assert b"\\u5c71" in done.stdout
 
 
 def test_json_on_a_pipe_is_json():
-    code = "import json; from harness import console; print(json.dumps(['\u5c71'], ensure_ascii=False))"
+    code = "import json; from harness.cli import console; print(json.dumps(['\u5c71'], ensure_ascii=False))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(None), timeout=60)
     assert json.loads(done.stdout.decode("utf-8")) == ["\u5c71"], done
 

@@ -6,7 +6,7 @@ import pytest
 from report_run import outcome
 from rich.console import Console
 
-from harness import console
+from harness.cli import console
 
 
 @pytest.mark.parametrize(("terminal", "lines"), [(False, ["replaying: 1 of 3", "replaying: 2 of 3"]), (True, [])])

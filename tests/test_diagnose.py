@@ -15,9 +15,9 @@ import pytest
 import report_run as made
 from diagnosis_evidence import seed
 
-from harness import cli
 from harness.case import Recorded
 from harness.casefile import read_case, write_case
+from harness.cli import main as cli
 from harness.diagnosis import Evidence, diagnose
 from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.outcome import Kind, Outcome

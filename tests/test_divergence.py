@@ -14,11 +14,11 @@ from scipy.spatial.transform import Rotation
 
 from harness import registry, solvers
 from harness.casefile import read_case
+from harness.cli.repro import SHIPPED
 from harness.compare import pose_matrix
 from harness.divergence import SHORTEST, UPDATES, Step, _left, explain_trace, explanation
 from harness.newton_step import median_depth, newton_step, points
 from harness.outcome import IterationRecord, Kind, Outcome
-from harness.repro import SHIPPED
 from harness.torch_layout import tensors
 from sim3solve import reference
 from sim3solve.problem import PROBLEMS

@@ -20,7 +20,7 @@ from docs_commands import NOT_RUN, PAGES, ROOT, SUBSTITUTIONS, Command, _command
 from slam_program import write_program
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.main import app
 
 SEGFAULT = "import ctypes; ctypes.string_at(0)"
 DIES = f"def make():\n    def solve(problem, options):\n        {SEGFAULT}\n\n    return solve\n"

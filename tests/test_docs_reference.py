@@ -15,7 +15,7 @@ from forms_run import with_findings
 from report_run import realistic
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.main import app
 from harness.jsonfile import dumps
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from docs_commands import blocks
 from test_repro_script import POWERSHELL, SCRIPT, below, name_of, parsed
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.main import app
 from harness.doctor import registry
 from harness.exitcode import NTSTATUS
 from harness.minidump import DEFAULT_FOLDER, LOCAL_DUMPS, MAX_BYTES, WER

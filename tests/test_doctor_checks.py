@@ -277,7 +277,7 @@ def test_a_judgement_that_raises_or_never_ends_is_a_line_and_not_the_end():
 
 def test_the_parent_imports_no_torch_and_no_solver():
     program = (
-        "import sys; import harness.doctorcli\n"
+        "import sys; import harness.cli.doctor\n"
         "bad = {m for m in sys.modules if m.split('.')[0] in ('torch', 'lietorch', 'cuda')} | "
         "{m for m in sys.modules if m.startswith(('harness.doctor.inside', 'sim3solve.pytorch', 'sim3solve.native'))}\n"
         "assert not bad, bad"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from harness.case import TensorSpec
 from harness.casefile import read_document
-from harness.cli import app
+from harness.cli.main import app
 from harness.errors import UsageError
 from harness.minimize import Failure
 from harness.minimize.failure import Answer, failure_of

@@ -15,8 +15,8 @@ import pytest
 from diagnosis_evidence import LIETORCH_STACK_WINDOWS
 from dying_tracker import SEGFAULT, recorded, told
 
-from harness import cli
 from harness.casefile import read_case, read_document
+from harness.cli import main as cli
 from harness.diagnosis.ofrun import recordings_of
 from harness.exitcode import decode
 from harness.outcome import Kind

@@ -16,7 +16,7 @@ import pytest
 import report_run as made
 from typer.testing import CliRunner
 
-from harness import cli
+from harness.cli import main as cli
 from harness.errors import ResultError
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
 from harness.report import sheets, write, write_report

@@ -9,13 +9,13 @@ from pathlib import Path
 import fake_checkout
 import pytest
 
+from harness.cli.repro import SHIPPED
 from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.forms.markdown import markdown
 from harness.forms.pick import diagnosed_bugs
 from harness.outcome import Kind
 from harness.replay import Request, replay
 from harness.report import write_report
-from harness.repro import SHIPPED
 from harness.run import Run
 
 SPECIMEN = f"{Path(__file__).parent / 'specimens' / 'right_multiplied.py'}:make"

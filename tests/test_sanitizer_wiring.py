@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sanitizer_recordings as recordings
 
-from harness import cli as harness_cli
 from harness.casefile import read_document
+from harness.cli import main as harness_cli
 from harness.isolation import Limits, Task, run_isolated
 from harness.outcome import EXACT, Kind, Outcome
 from harness.process import open_launcher
@@ -225,7 +225,7 @@ def test_a_broken_tool_is_said_to_be_broken(monkeypatch, tmp_path, run):
 
 def cli(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command line with a GPU pretended: only in this process, so by a one-line program."""
-    program = "from harness.sanitizer import watch; watch.has_gpu = lambda: True; from harness.cli import main; main()"
+    program = "from harness.sanitizer import watch; watch.has_gpu = lambda: True; from harness.cli.main import main; main()"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", program, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=200

@@ -11,7 +11,9 @@ import typer
 from html_tree import parse
 from problem_factory import CASES
 
-from harness import cli, repro, specimens
+from harness import specimens
+from harness.cli import main as cli
+from harness.cli import repro
 from harness.errors import ResultError
 from harness.outcome import Outcome
 from harness.replay import Interrupted, Request, replay

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import console
 from harness.audit.architectures import parse_gpu
 from harness.audit.isolated import audit_files
-from harness.jsonout import Json, Out, give, ready
-from harness.patterns import expanded
+from harness.cli import console
+from harness.cli.jsonout import Json, Out, give, ready
+from harness.cli.patterns import expanded
 
 EXAMPLES = (
     'Examples: harness audit "build/temp*/**/*.o" | harness audit lietorch_backends.so --gpu sm_120 | '

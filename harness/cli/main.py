@@ -8,32 +8,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from harness import (
-    auditcli,
-    bisectcli,
-    casecli,
-    comparecli,
-    console,
-    diagnosecli,
-    doctorcli,
-    formscli,
-    fuzzcli,
-    importcli,
-    minimizecli,
-    probecli,
-    recordcli,
-    registry,
-)
+from harness import registry
 from harness.bisect import exitcode
+from harness.cli import audit, bisect, case, compare, console, diagnose, doctor, forms, fuzz, importing, minimize, probe, record
+from harness.cli.output import OutputError, checked
+from harness.cli.repro import repro, show_specimens
 from harness.diagnosis.ofrun import swept_faults, unreproduced_of
 from harness.errors import HarnessError
 from harness.executors import EXECUTOR
 from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
 from harness.outcome import MEMORY_MODES, RECORDED
-from harness.output import OutputError, checked
 from harness.replay import Interrupted, Request, default_command, replay
-from harness.repro import repro, show_specimens
 from harness.run import Run
 from harness.runfolder import resolved
 from harness.sanitizer import launches
@@ -47,21 +33,21 @@ app = typer.Typer(
     help="Find out why a SLAM tracker's pose solver died or gave a wrong pose: replay recorded inputs through every solver, each "
     "in a process of its own, and report what broke. Exit code: 0 as expected, 1 a failure was found, 2 wrong use.",
 )  # fmt: skip
-app.add_typer(casecli.app, name="case")
-app.add_typer(importcli.app, name="import")
-app.command("audit", epilog=auditcli.EXAMPLES)(auditcli.command)
-app.command("bisect", epilog=bisectcli.EXAMPLES)(bisectcli.command)
-app.command("compare", epilog=comparecli.COMPARE_EXAMPLES)(comparecli.compare)
-app.command("diagnose", epilog=diagnosecli.EXAMPLES)(diagnosecli.command)
-app.command("doctor", epilog=doctorcli.EXAMPLES)(doctorcli.command)
-app.command("fuzz", epilog=fuzzcli.EXAMPLES)(fuzzcli.command)
-app.command("history", epilog=comparecli.HISTORY_EXAMPLES)(comparecli.history)
-app.command("minimize", epilog=minimizecli.EXAMPLES)(minimizecli.command)
-app.command("export", epilog=formscli.EXPORT_EXAMPLES)(formscli.export_command)
-app.command("bundle", epilog=formscli.BUNDLE_EXAMPLES)(formscli.bundle_command)
-app.command("view", epilog=formscli.VIEW_EXAMPLES)(formscli.view_command)
-app.command("probe", epilog=probecli.EXAMPLES)(probecli.command)
-app.command("record", epilog=recordcli.EXAMPLES, context_settings={"allow_interspersed_args": False})(recordcli.command)
+app.add_typer(case.app, name="case")
+app.add_typer(importing.app, name="import")
+app.command("audit", epilog=audit.EXAMPLES)(audit.command)
+app.command("bisect", epilog=bisect.EXAMPLES)(bisect.command)
+app.command("compare", epilog=compare.COMPARE_EXAMPLES)(compare.compare)
+app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.command)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.command)
+app.command("fuzz", epilog=fuzz.EXAMPLES)(fuzz.command)
+app.command("history", epilog=compare.HISTORY_EXAMPLES)(compare.history)
+app.command("minimize", epilog=minimize.EXAMPLES)(minimize.command)
+app.command("export", epilog=forms.EXPORT_EXAMPLES)(forms.export_command)
+app.command("bundle", epilog=forms.BUNDLE_EXAMPLES)(forms.bundle_command)
+app.command("view", epilog=forms.VIEW_EXAMPLES)(forms.view_command)
+app.command("probe", epilog=probe.EXAMPLES)(probe.command)
+app.command("record", epilog=record.EXAMPLES, context_settings={"allow_interspersed_args": False})(record.command)
 
 _SOLVER = f"Solver name ({', '.join(registry.BUILTIN)}), NAME@REVISION or FILE.py:FACTORY. Repeatable; default: all built-in ones."
 _TOOL = (
@@ -146,7 +132,7 @@ def replay_command(
         run = replay(request, show)
     from harness.report import write_report  # pandas takes a second that --help should not
 
-    comparecli.remember(run)
+    compare.remember(run)
     verdict = None
     if bisect_exit:
         verdict = exitcode.code_of((*run.outcomes, *swept_faults(run)), signature)

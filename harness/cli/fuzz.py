@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from harness import console
+from harness.cli import console
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
 from harness.fuzz.campaign import Campaign, as_they_are, fuzz

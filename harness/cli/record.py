@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import console
 from harness.casefile import read_case
+from harness.cli import console
 from harness.commandline import command_line, found_on_path
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents

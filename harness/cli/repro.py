@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import specimens
-from harness.comparecli import remember
+from harness.cli.compare import remember
 from harness.errors import UsageError
 from harness.jsonfile import write_json
 from harness.registry import BUILTIN

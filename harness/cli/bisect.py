@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from harness import console, registry
+from harness import registry
 from harness.bisect import document as documents
 from harness.bisect.document import Bisected
 from harness.bisect.drive import Request, bisect, keeping
 from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
+from harness.cli import console
 from harness.errors import UsageError
 from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps

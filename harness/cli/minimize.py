@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness import console, registry
 from harness import minimize as mini
+from harness import registry
 from harness.casefile import find_cases, read_document
+from harness.cli import console
 from harness.commandline import command_line
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness import console
 from harness.case import Case
 from harness.casefile import write_case
+from harness.cli import console
 from harness.errors import UsageError
 from harness.importers.synthetic import SCENES, synthetic_case
 from harness.importers.tum import import_tum_words

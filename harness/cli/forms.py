@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from harness import console
 from harness.casefile import read_case
+from harness.cli import console
 from harness.diagnosis.ofrun import read_diagnosed
 from harness.errors import HarnessError, UsageError
 from harness.forms.readme import needs, taken_out_words

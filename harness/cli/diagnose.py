@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import console
 from harness.casefile import find_cases
+from harness.cli import console
 from harness.diagnosis.blocking import VARIABLE, read_blocking
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe

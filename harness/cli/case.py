@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import console
 from harness.casefile import find_cases, read_case, read_document
 from harness.casepack import pack_case, unpack_case
+from harness.cli import console
 from harness.errors import CaseError
 from harness.jsonfile import dumps
 

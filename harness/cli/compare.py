@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from harness import console
+from harness.cli import console
 from harness.errors import UsageError
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, Run, read_run

@@ -16,10 +16,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from harness import console
+from harness.cli import console
+from harness.cli.jsonout import Json, Out, give, ready
+from harness.cli.patterns import expanded
 from harness.errors import SolverUnavailable, UsageError
-from harness.jsonout import Json, Out, give, ready
-from harness.patterns import expanded
 from harness.probe import climb
 from harness.probe.conclusion import conclusion, findings, first_failing
 from harness.probe.rungs import ALL_OPS, CRASH, ERROR, OK, UNAVAILABLE, WRONG, Result

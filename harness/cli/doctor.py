@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness import console
+from harness.cli import console
+from harness.cli.jsonout import Json, Out, give, ready
 from harness.doctor import Asker, Check, Machine, examine
-from harness.jsonout import Json, Out, give, ready
 
 EXAMPLES = "Examples: harness doctor | harness doctor --out doctor.json | harness doctor --timeout 120 (a slow disk or scanner)"
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "dim"}

@@ -1,0 +1,1 @@
+"""The command line: each verb has a module of its own, ``main`` puts them together."""
