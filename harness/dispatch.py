@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.batch import run_batch
+from harness.cargo import ORIGIN
 from harness.dask_executor import DaskExecutor, WorkersLost
-from harness.executors import open_executor
+from harness.errors import HarnessError
+from harness.executors import end, open_executor, width
 from harness.isolation import Limits, Task
 from harness.outcome import Kind, Outcome
 from harness.process import INTERRUPTED, Launcher
@@ -26,10 +28,14 @@ _WRITERS = 4
 
 
 class Crew:
-    """With a launcher, tasks run on threads here, their children started by it. ``width`` is how many can run at once."""
+    """With a launcher, tasks run on threads here, their children started by it. ``width`` is how many can run at once.
 
-    def __init__(self, executor: Executor, launcher: Launcher | None, width: int) -> None:
-        self._executor, self._launcher, self.width = executor, launcher, width
+    An executor that is ``lent`` is its owner's to shut down.
+    """
+
+    def __init__(self, executor: Executor, launcher: Launcher | None, width: int, *, lent: bool = False) -> None:
+        self._executor, self._launcher, self.width, self._lent = executor, launcher, width, lent
+        self._sent: set[Future[Ran]] = set()
         self._writers = None if launcher else ThreadPoolExecutor(_WRITERS, thread_name_prefix="arrival")
 
     def submit(self, tasks: Sequence[Task], limits: Limits, jobs: Path, keep: Keep, tell: Tell) -> None:
@@ -48,7 +54,12 @@ class Crew:
 
     def stop(self) -> None:
         """End what runs; what has not started never will."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._lent:
+            for future in list(self._sent):
+                future.cancel()
+            end(self._executor, ORIGIN)
+        else:
+            self._executor.shutdown(wait=False, cancel_futures=True)
         if self._launcher is not None:
             self._launcher.close()
         if self._writers is not None:
@@ -59,6 +70,9 @@ class Crew:
         writers = self._writers
 
         def arrived(sent: Future[Ran]) -> None:
+            self._sent.discard(sent)
+            if sent.cancelled():
+                return
             with suppress(RuntimeError):  # the crew was stopped
                 writers.submit(take, sent)
 
@@ -73,7 +87,12 @@ class Crew:
             except BaseException as error:  # noqa: BLE001  # whoever waits hears of it
                 tell(error)
 
-        self._executor.submit(run_tasks, parcel(tasks, limits)).add_done_callback(arrived)
+        try:
+            sent = self._executor.submit(run_tasks, parcel(tasks, limits))
+        except BrokenExecutor as broken:
+            raise _broken(broken) from broken
+        self._sent.add(sent)
+        sent.add_done_callback(arrived)
 
     def _taken(self, sent: Future[Ran], tasks: Sequence[Task], limits: Limits, jobs: Path) -> Sequence[Outcome | None]:
         """The outcomes, with their files in the job folders here."""
@@ -81,13 +100,25 @@ class Crew:
             outcomes = sent.result().unpack(jobs)
         except WorkersLost as lost:
             return [None] * len(tasks) if len(tasks) > 1 else [_lost(tasks[0], limits, str(lost))]
+        except BrokenExecutor as broken:  # and takes no more
+            raise _broken(broken) from broken
         # As they are done again here.
         return [dataclasses.replace(o, repeat=task.repeat(limits)) for task, o in zip(tasks, outcomes, strict=True)]
 
 
 @contextmanager
-def open_crew(address: str | None, jobs: int, launcher: Callable[[], Launcher]) -> Iterator[Crew]:
-    """``launcher`` opens what starts children here, where that is where they run. See ``open_executor``."""
+def open_crew(address: str | None, jobs: int, launcher: Callable[[], Launcher], lent: Executor | None = None) -> Iterator[Crew]:
+    """``launcher`` opens what starts children here, where that is where they run. See ``open_executor``.
+
+    ``lent`` takes the place of the one at ``address``; whatever it is, tasks travel to it.
+    """
+    if lent is not None:
+        crew = Crew(lent, None, width(lent, jobs), lent=True)
+        try:
+            yield crew
+        finally:
+            crew.stop()
+        return
     with open_executor(address, jobs) as executor:
         local = isinstance(executor, ThreadPoolExecutor)
         crew = Crew(executor, launcher() if local else None, executor.width() if isinstance(executor, DaskExecutor) else jobs)
@@ -103,6 +134,10 @@ def _here(tasks: Sequence[Task], limits: Limits, jobs: Path, launcher: Launcher,
             tell(keep(task, outcome, jobs / task.name))
     except BaseException as error:  # noqa: BLE001  # whoever waits hears of it
         tell(error)
+
+
+def _broken(error: BrokenExecutor) -> HarnessError:
+    return HarnessError(f"the executor lost a process of its own, and takes no more: {error}")
 
 
 def _lost(task: Task, limits: Limits, reason: str) -> Outcome:

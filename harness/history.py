@@ -6,7 +6,9 @@ cannot be read is set aside, never overwritten: ``rebuild`` makes it anew from t
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import math
 import os
 import statistics
@@ -30,16 +32,20 @@ from harness.run import RUN_FILE, Run, read_run
 from sim3solve import held
 
 FILE = "history.parquet"
-VERSION = "1"
+VERSION = "2"
 
 _KEY = b"sim3solve.history"
+_NOT_RUN = (Kind.UNAVAILABLE, Kind.INCONCLUSIVE)
 _STALE_S = 60.0
 _WAIT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One solver in one run, run one way. ``median_solve_s`` and ``worst_d_sigma`` (of outcomes as expected) may be NaN."""
+    """One solver in one run, run one way. ``median_solve_s`` and ``worst_d_sigma`` (of outcomes as expected) may be NaN.
+
+    ``cases`` is a hash of the cases that it was tried on.
+    """
 
     run: str
     started: str
@@ -48,6 +54,7 @@ class Entry:
     torch: str
     solver: str
     how: str
+    cases: str
     ok: int
     failed: int
     not_run: int
@@ -71,12 +78,20 @@ def entries(run: Run) -> list[Entry]:
     about = run.environment
     machine = "; ".join([str(about.get("cpu") or "?"), *map(str, about.get("gpus") or ())])
     words = [run.id, run.started, str(about.get("git") or ""), machine, str(about.get("torch") or "")]
-    return [_entry(words, key, outcomes, swept.get(key, [])) for key, outcomes in groups.items()]
+    return [
+        _entry(words, (*key, _tried(run, outcomes)), outcomes, swept.get(key, [])) for key, outcomes in groups.items()
+    ]  # fmt: skip
 
 
-def _entry(words: Sequence[str], key: tuple[str, str], outcomes: Sequence[Outcome], swept: Sequence[Outcome]) -> Entry:
+def _tried(run: Run, outcomes: Sequence[Outcome]) -> str:
+    cases = sorted({outcome.case for outcome in outcomes if outcome.kind not in _NOT_RUN})
+    named = [[case, str(run.cases.get(case, {}).get("sha256", ""))] for case in cases]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+
+def _entry(words: Sequence[str], key: tuple[str, str, str], outcomes: Sequence[Outcome], swept: Sequence[Outcome]) -> Entry:
     """``swept`` failed in other layouts than the recorded one: they have bugs, and are none of the counted."""
-    not_run = [outcome for outcome in outcomes if outcome.kind in (Kind.UNAVAILABLE, Kind.INCONCLUSIVE)]
+    not_run = [outcome for outcome in outcomes if outcome.kind in _NOT_RUN]
     failed = [outcome for outcome in outcomes if is_failure(outcome) and outcome not in not_run]
     fine = [outcome for outcome in outcomes if outcome not in failed and outcome not in not_run]
     times = [t for outcome in fine if (t := outcome.solve_seconds) is not None and 0 < t < math.inf]
@@ -95,6 +110,30 @@ def _d_sigma(outcome: Outcome) -> float:
         return float(against.get("d_sigma", math.nan)) if isinstance(against, dict) else math.nan
     except (TypeError, ValueError):  # a stranger's run
         return math.nan
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a solver's bugs since ``before``, the last run in which it was run the same way on the same cases."""
+
+    entry: Entry
+    before: str
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def changes(found: Sequence[Entry], run: str) -> tuple[Change, ...]:
+    """Of a run among these, in order of start. What was never before run like that has none: what was not run is not gone."""
+    names = list(dict.fromkeys(entry.run for entry in found))
+    earlier = set(names[: names.index(run)])
+    last = {(entry.solver, entry.how, entry.cases): entry for entry in found if entry.run in earlier}
+    changed = []
+    for entry in found:
+        before = last.get((entry.solver, entry.how, entry.cases)) if entry.run == run else None
+        if before is not None:
+            now, then = set(entry.bugs), set(before.bugs)
+            changed.append(Change(entry, before.run, tuple(sorted(now - then)), tuple(sorted(then - now))))
+    return tuple(changed)
 
 
 def record(run: Run) -> str:
@@ -130,6 +169,8 @@ def read(reports: Path) -> list[Entry]:
         version = (table.schema.metadata or {}).get(_KEY, b"none").decode(errors="replace")
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HistoryDamaged(f"{file}: cannot be read: {str(error).splitlines()[0][:200]}") from None
+    if version == "1":
+        raise HistoryDamaged(f"{file}: is of an older harness, and does not say on which cases a solver was run")
     if version != VERSION:
         raise HarnessError(f"{file}: is of version {version}, this one writes {VERSION}: move it away, or use the newer harness")
     if not table.schema.equals(_SCHEMA):

@@ -12,6 +12,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,11 +67,14 @@ class Interrupted(HarnessError):
     """Ctrl-C. Everything finished is on disk."""
 
 
-def replay(request: Request, progress: Progress | None = None, tasks: Sequence[Task] | None = None) -> Run:
+def replay(
+    request: Request, progress: Progress | None = None, tasks: Sequence[Task] | None = None, executor: Executor | None = None
+) -> Run:
     """Run everything that has no outcome yet, judge it against the oracle, and return the run.
 
-    ``tasks``, when given, are run in place of every case with every solver, tool and memory mode of the request. Raises
-    ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
+    ``tasks``, when given, are run in place of every case with every solver, tool and memory mode of the request. ``executor``
+    runs them in place of that of the request, and is left open; the processes of a pool must be able to import what this one
+    runs. Raises ``CaseError`` or ``UsageError`` before anything is started, ``Interrupted`` on Ctrl-C.
     """
     check_address(request.executor)
     tasks = _plan(request) if tasks is None else tasks
@@ -89,7 +93,7 @@ def replay(request: Request, progress: Progress | None = None, tasks: Sequence[T
         todo.sort(key=lambda item: (-item[0].document.n_points, item[0].solver.name != ORACLE))
         started = tasks if request.sweep else [task for task, _ in todo]
         jobs = max(1, min(request.jobs or cores(), 1 << 30 if request.sweep else len(todo)))
-        with open_crew(request.executor, jobs, partial(_launcher, folder, started, jobs)) as crew:
+        with open_crew(request.executor, jobs, partial(_launcher, folder, started, jobs), executor) as crew:
             total = _run_all(request, folder, crew, todo, len(tasks), progress)
             workers = crew.workers()
             judge_all(folder, tasks, oracles)

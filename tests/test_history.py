@@ -21,7 +21,7 @@ from test_rundiff import CRASH, OK, SILENT, outcome, run
 
 from harness import history
 from harness.errors import HarnessError
-from harness.history import FILE, HistoryDamaged, entries, read, rebuild, record
+from harness.history import FILE, HistoryDamaged, changes, entries, read, rebuild, record
 from harness.report.history import history_section
 from harness.report.pictures.material import solver_series
 from harness.run import Run
@@ -89,15 +89,16 @@ def test_a_damaged_file_is_set_aside_and_said(tmp_path, damage):
 
 
 def test_another_version_is_left_alone_and_other_columns_are_no_history(tmp_path):
-    newer = pa.table({"run": ["x"]}).replace_schema_metadata({b"sim3solve.history": b"2"})
+    newer = pa.table({"run": ["x"]}).replace_schema_metadata({b"sim3solve.history": b"3"})
     pq.write_table(newer, tmp_path / FILE)
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(HarnessError, match="of version 2, this one writes 1"):
+    with pytest.raises(HarnessError, match="of version 3, this one writes 2"):
         read(tmp_path)
-    assert "version 2" in record(made(tmp_path, "r-10", outcome())) and (tmp_path / FILE).read_bytes() == before
-    pq.write_table(newer.replace_schema_metadata({b"sim3solve.history": b"1"}), tmp_path / FILE)
-    with pytest.raises(HistoryDamaged, match="other columns"):
-        read(tmp_path)
+    assert "version 3" in record(made(tmp_path, "r-10", outcome())) and (tmp_path / FILE).read_bytes() == before
+    for version, said in ((b"2", "other columns"), (b"1", "older harness")):
+        pq.write_table(newer.replace_schema_metadata({b"sim3solve.history": version}), tmp_path / FILE)
+        with pytest.raises(HistoryDamaged, match=said):
+            read(tmp_path)
     assert history_section(tmp_path / "r-10") == ""
 
 
@@ -134,7 +135,7 @@ def test_the_section_shows_all_runs_and_nothing_of_theirs_is_markup(tmp_path):
 
 def test_the_section_says_when_each_run_was_how_many_bugs_it_had_and_what_this_one_changed(tmp_path):
     record(made(tmp_path, "r-10", outcome("a", **CRASH)))
-    record(made(tmp_path, "r-11", outcome("a"), outcome("b")))
+    record(made(tmp_path, "r-11", outcome("a")))
     page = html_tree.parse(f"<!DOCTYPE html><html>{history_section(tmp_path / 'r-11')}</html>")
     words = [it.text for it in page.all("svg")[0].all("text")]
     for label in ("2026-11-24", "10:00", "1 bug", "0 bugs", "11:00, this run"):
@@ -146,6 +147,22 @@ def test_the_section_says_when_each_run_was_how_many_bugs_it_had_and_what_this_o
     assert "new: crash" in history_section(tmp_path / "r-12")
     record(made(tmp_path, "r-13", outcome("a", **CRASH)))
     assert "(r-12): as then, 1 bug." in history_section(tmp_path / "r-13")
+
+
+def test_what_was_not_run_is_neither_new_nor_gone(tmp_path):
+    """A run of other cases, another solver or under a tool lies between two that can be compared."""
+    record(made(tmp_path, "r-10", outcome("a", **CRASH), outcome("b")))
+    record(made(tmp_path, "r-11", outcome("b"), outcome("a", "native", **CRASH), outcome("a", tool="asan", **CRASH)))
+    record(made(tmp_path, "r-12", outcome("a"), outcome("b")))
+    found = read(tmp_path)
+    assert changes(found, "r-11") == () and "nothing to compare with" in history_section(tmp_path / "r-11")
+    (change,) = changes(found, "r-12")
+    assert (change.entry.solver, change.before, change.new, len(change.gone)) == ("torch", "r-10", (), 1)
+    record(made(tmp_path, "r-13", outcome("a"), outcome("b", **SILENT)))  # on one of the two cases only
+    record(made(tmp_path, "r-14", outcome("a", **CRASH), outcome("b"), outcome("c", "native")))
+    assert changes(read(tmp_path), "r-13") == ()
+    assert [(it.before, len(it.new)) for it in changes(read(tmp_path), "r-14")] == [("r-12", 1)]
+    assert "1 of 2 have none on the same cases" in history_section(tmp_path / "r-14")
 
 
 def test_dates_of_many_runs_do_not_lie_on_one_another(tmp_path):
@@ -173,14 +190,16 @@ def test_the_commands_keep_list_and_rebuild_it(tmp_path):
         return subprocess.run([sys.executable, "-m", "harness", *words], cwd=ROOT, capture_output=True, text=True, timeout=200)
 
     out = str(tmp_path)
-    fault = f"{ROOT / 'tests' / 'faults.py'}:exception"
-    harness("replay", "cases/degenerate-n-33", "--solver", "skip", "--out", out)
-    harness("replay", "cases/degenerate-n-33", "--solver", "skip", "--solver", fault, "--out", out)
+    solver = tmp_path / "mine.py"
+    solver.write_text("def make():\n    return lambda problem, options: (problem.T_WCf, problem.T_WCf)\n", encoding="utf-8")
+    harness("replay", "cases/degenerate-n-33", "--solver", "skip", "--solver", f"{solver}:make", "--out", out)
+    solver.write_text("def make():\n    return lambda problem, options: 1 / 0\n", encoding="utf-8")
+    harness("replay", "cases/degenerate-n-33", "--solver", "skip", "--solver", f"{solver}:make", "--out", out)
     page = (tmp_path / "latest" / "index.html").read_text(encoding="utf-8")
     assert 'id="history"' in page and 'href="#history"' in page
     told = harness("history", out, "--json")
     document = json.loads(told.stdout)
-    assert told.returncode == 1 and [row["solver"] for row in document["runs"]] == ["skip", "skip", fault]
+    assert told.returncode == 1 and [row["solver"] for row in document["runs"]] == ["skip", f"{solver}:make"] * 2
     assert len(document["new_bugs"]) == 1
     (tmp_path / FILE).unlink()
     again = harness("history", out, "--rebuild", "--json")

@@ -97,7 +97,8 @@ def history(
 ) -> None:
     """List the runs of a folder as its history.parquet has them: outcomes, bugs, times and worst distance by solver.
 
-    Every finished run adds itself. Exit code 1 when the newest run has a bug that the one before it had not.
+    Every finished run adds itself. Exit code 1 when a solver has a bug in the newest run that it had not when it was last run the
+    same way on the same cases.
     """
     from harness import history as runs
 
@@ -111,8 +112,8 @@ def history(
     found = [entry for entry in runs.read(reports) if not solver or entry.solver in solver]
     names = list(dict.fromkeys(entry.run for entry in found))[-last:]
     shown = [entry for entry in found if entry.run in names]
-    by_run = [{bug for entry in shown if entry.run == name for bug in entry.bugs} for name in names]
-    new = sorted(by_run[-1] - by_run[-2]) if len(by_run) > 1 else []
+    changes = runs.changes(found, names[-1]) if names else ()
+    new = list(dict.fromkeys(bug for change in changes for bug in change.new))
     if json:
         sys.stdout.write(dumps({"runs": [dataclasses.asdict(entry) for entry in shown], "new_bugs": new}) + "\n")
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from harness.errors import HarnessError
-from harness.history import Entry, read
+from harness.history import Entry, changes, read
 from harness.report.pictures.drawing import Series, line, marks, tag, text
 from harness.report.pictures.scales import log_scale
 from harness.report.text import clean, count, duration, shorten
@@ -61,23 +61,32 @@ def _bugs(shown: Sequence[Entry], run: str) -> set[str]:
     return {bug for entry in shown if entry.run == run for bug in entry.bugs}
 
 
-def _changes(shown: Sequence[Entry], before: str, run: str) -> list[str]:
-    now, then = _bugs(shown, run), _bugs(shown, before)
-    return [*(f"new: {bug}" for bug in sorted(now - then)), *(f"gone: {bug}" for bug in sorted(then - now))]
+def _changes(shown: Sequence[Entry], run: str) -> list[str]:
+    found = changes(shown, run)
+    new = dict.fromkeys(f"new: {bug}" for change in found for bug in change.new)
+    return [*new, *dict.fromkeys(f"gone: {bug}" for change in found for bug in change.gone)]
 
 
 def _since(runs: Sequence[str], shown: Sequence[Entry], here: str) -> Markup:
     """What this run changed, in sight."""
-    at = runs.index(here)
-    if at == 0:
+    if runs.index(here) == 0:
         return Markup("<p>This is the first run that is known.</p>")
-    changes = _changes(shown, runs[at - 1], here)
-    if not changes:
+    found = changes(shown, here)
+    mine = sum(entry.run == here for entry in shown)
+    if not found:
+        return Markup("<p>No run before was of the same solvers, run the same way on the same cases: nothing to compare with.</p>")
+    before = list(dict.fromkeys(change.before for change in found))
+    against = clean(before[0]) if len(before) == 1 else f"the last run of each, {clean(min(before))} at the earliest"
+    rest = f"; {mine - len(found)} of {mine} have none on the same cases" if mine > len(found) else ""
+    said = _changes(shown, here)
+    if not said:
         its = count(n, "bug") if (n := len(_bugs(shown, here))) else "no bug"
-        return Markup("<p>Against the run before ({}): as then, {}.</p>").format(clean(runs[at - 1]), its)
-    items = Markup("").join(Markup("<li><code>{}</code></li>").format(shorten(clean(it), 160)) for it in changes[:_CHANGES])
-    more = Markup("<li>{} more</li>").format(len(changes) - _CHANGES) if len(changes) > _CHANGES else ""
-    return Markup('<p>Against the run before ({}):</p><ul class="changes">{}{}</ul>').format(clean(runs[at - 1]), items, more)
+        return Markup("<p>Against the same solvers on the same cases before ({}): as then, {}{}.</p>").format(against, its, rest)
+    items = Markup("").join(Markup("<li><code>{}</code></li>").format(shorten(clean(it), 160)) for it in said[:_CHANGES])
+    more = Markup("<li>{} more</li>").format(len(said) - _CHANGES) if len(said) > _CHANGES else ""
+    return Markup('<p>Against the same solvers on the same cases before ({}{}):</p><ul class="changes">{}{}</ul>').format(
+        against, rest, items, more
+    )
 
 
 def _chart(runs: Sequence[str], shown: Sequence[Entry], here: str, series: Mapping[str, Series]) -> Markup:
@@ -163,16 +172,16 @@ def _lines(
 
 def _table(runs: Sequence[str], shown: Sequence[Entry], here: str) -> Markup:
     rows = []
-    for before, run in zip((None, *runs), runs, strict=False):
+    for run in runs:
         mine = [entry for entry in shown if entry.run == run]
-        changes = [] if before is None else _changes(shown, before, run)
+        changed = _changes(shown, run)
         counts = [sum(getattr(entry, kind) for entry in mine) for kind, _, _ in _KINDS]
         name = Markup("<b>{}</b>").format(clean(run)) if run == here else escape(clean(run))
         cells = Markup("").join(Markup('<td class="n">{}</td>').format(it) for it in (*counts, len(_bugs(shown, run))))
-        said = Markup("<br>").join(escape(shorten(clean(change), 160)) for change in changes[:_CHANGES])
+        said = Markup("<br>").join(escape(shorten(clean(change), 160)) for change in changed[:_CHANGES])
         git = escape(clean(mine[0].git[:12]))
         rows.append(Markup('<tr><th scope="row">{}</th><td>{}</td>{}<td class="prose">{}</td></tr>').format(name, git, cells, said))
-    heads = ("Run", "Revision", "As expected", "Failed", "Not run", "Bugs", "Against the run before")
+    heads = ("Run", "Revision", "As expected", "Failed", "Not run", "Bugs", "Against the same before")
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(words) for words in heads)
     return Markup('<div class="scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
         head, Markup("").join(rows)
