@@ -10,9 +10,8 @@ import fake_checkout
 import pytest
 
 from harness.cli.repro import SHIPPED
-from harness.diagnosis.ofrun import diagnosed_run, documents_of
+from harness.diagnosis.ofrun import diagnosed_run, documents_of, read_diagnosed
 from harness.forms.markdown import markdown
-from harness.forms.pick import diagnosed_bugs
 from harness.outcome import Kind
 from harness.replay import Request, replay
 from harness.report import write_report
@@ -53,6 +52,6 @@ def test_report_and_diagnosis_say_it_and_how_to_mend_it(run: Run) -> None:
         assert "apply the update on the left: retr(a) = Exp(a) * X" in said.fix
     page = unescape((run.folder / "index.html").read_text(encoding="utf-8"))
     assert "Host: right-multiplied update with SE(3)'s V: from iteration" in page and "Host: right-multiplied update: from" in page
-    assert "right-multiplied update" in markdown(*diagnosed_bugs(run.folder))
+    assert "right-multiplied update" in markdown(read_diagnosed(run.folder))
     kept = [json.loads(file.read_text()) for file in (run.folder / "outcomes").glob("*.json")]
     assert sum("right-multiplied update" in str(it["diagnosis"]) for it in kept) == 2

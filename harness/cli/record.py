@@ -139,7 +139,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     environment = dict(os.environ) | settings.to_environment()
     if not Path(sysconfig.get_path("purelib"), HOOK).is_file():
         # Not installed, a checkout on PYTHONPATH: Python finds our sitecustomize first, and that finds the next one.
-        root = Path(__file__).resolve().parent.parent
+        root = Path(__file__).resolve().parents[2]
         paths = [str(root / "harness" / "record" / "startup"), str(root), os.environ.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment

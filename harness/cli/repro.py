@@ -12,7 +12,7 @@ from harness.registry import BUILTIN
 from harness.replay import Interrupted, Progress, Request, default_command, replay
 from harness.run import SPECIMENS, Run
 
-SHIPPED = Path(__file__).resolve().parent.parent / "cases"
+SHIPPED = Path(__file__).resolve().parents[2] / "cases"
 
 
 def repro(out: Path, *, jobs: int = 0, resume: bool = True, progress: Progress | None = None) -> Run:
