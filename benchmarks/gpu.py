@@ -23,7 +23,7 @@ from harness.isolation import Limits, Task, run_isolated
 from harness.outcome import Kind, Outcome
 from harness.process import child_environment, open_launcher
 from harness.replay import Request, replay
-from harness.report import write_report
+from harness.report.write import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "tests" / "cuda_faults.py"

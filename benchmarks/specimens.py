@@ -21,7 +21,7 @@ from typing import Any
 
 from harness import specimens
 from harness.cli.console import progress
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import Run
 from harness.specimens import Found, Look, Row
 

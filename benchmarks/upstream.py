@@ -34,7 +34,7 @@ from harness.outcome import Kind, Outcome
 from harness.process import child_environment
 from harness.registry import TRACKER, resolve
 from harness.replay import ORACLE, Request, replay
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
-from scipy.spatial.transform import Rotation
 
 from harness.case import Case
 from harness.outcome import Outcome
@@ -47,6 +45,8 @@ def is_similarity(T: Sequence[float] | np.ndarray) -> bool:
 
 def pose_matrix(T: Sequence[float] | np.ndarray) -> np.ndarray:
     """(4,4) similarity matrix of a pose of 8 numbers that ``is_similarity``."""
+    from scipy.spatial.transform import Rotation  # SciPy takes half a second that no --help should
+
     M = np.eye(4)
     M[:3, :3] = T[7] * Rotation.from_quat(np.asarray(T[3:7])).as_matrix()
     M[:3, 3] = T[:3]
@@ -55,6 +55,9 @@ def pose_matrix(T: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def log(E: np.ndarray) -> np.ndarray:
     """Tangent (7,) of a similarity matrix (4,4). Its W is taken from a matrix exponential, not from a closed form."""
+    import scipy.linalg
+    from scipy.spatial.transform import Rotation
+
     scale = np.cbrt(np.linalg.det(E[:3, :3]))
     omega = Rotation.from_matrix(E[:3, :3] / scale).as_rotvec()
     sigma = math.log(scale)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from harness.case import Case
 from harness.compare import is_similarity, log, pose_matrix
@@ -151,6 +150,8 @@ def _exp(delta: np.ndarray) -> np.ndarray:
     x, y, z = delta[3:6]
     A[:3, :3] = np.array([[delta[6], -z, y], [z, delta[6], -x], [-y, x, delta[6]]])
     A[:3, 3] = delta[:3]
+    import scipy.linalg  # SciPy takes half a second that no --help should
+
     made: np.ndarray = scipy.linalg.expm(A)
     return made
 

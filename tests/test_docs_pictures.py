@@ -18,7 +18,7 @@ from PIL import Image
 
 from harness.jsonfile import write_json
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import OUTCOMES
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ import pytest
 import report_run as made
 
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import read_run
 
 
@@ -292,7 +292,7 @@ def test_a_policy_forbids_scripts_but_its_own(page: html_tree.Element) -> None:
 
 
 def test_never_imports_torch(folder: Path) -> None:
-    code = f"from harness.report import write_report; from pathlib import Path; write_report(Path({str(folder)!r}))"
+    code = f"from harness.report.write import write_report; from pathlib import Path; write_report(Path({str(folder)!r}))"
     code += "; import sys; print('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout == "False\n"

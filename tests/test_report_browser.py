@@ -9,7 +9,7 @@ import pytest
 import report_run as made
 
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 
 HOSTILE = "<img src=x onerror=document.title='pwned'></script><script>document.title='pwned'</script>"
 FILTERED = """([name, value]) => {

@@ -10,9 +10,9 @@ import problem_factory as problems
 import pytest
 
 from harness.outcome import Kind
-from harness.report import write_report
 from harness.report.pictures import case_pictures, run_pictures
 from harness.report.sheets import PAGE_BYTES
+from harness.report.write import write_report
 
 BUDGET_BYTES, BUDGET_CPU_S = 1_600_000, 20.0
 

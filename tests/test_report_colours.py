@@ -9,7 +9,7 @@ import report_run as made
 import sanitizer_recordings as recorded
 
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 
 PAPER = "() => getComputedStyle(document.body).backgroundColor"
 TEXTS = """() => {

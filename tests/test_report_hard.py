@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from harness.cli import main as cli
 from harness.errors import ResultError
 from harness.outcome import ExceptionInfo, Exit, Kind, Outcome
-from harness.report import sheets, write, write_report
+from harness.report import sheets, write
 from harness.report.cases import MOST_PICTURES
 from harness.report.text import clean
+from harness.report.write import write_report
 from harness.run import OUTCOMES
 
 HOSTILE = (

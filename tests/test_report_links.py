@@ -12,7 +12,7 @@ import report_run as made
 
 from harness.jsonfile import write_json
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import OUTCOMES
 
 HOSTILE = (

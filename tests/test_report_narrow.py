@@ -11,7 +11,7 @@ import sanitizer_recordings as recorded
 
 from harness.history import record
 from harness.outcome import Kind
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import read_run
 
 WIDTH, LEAST = 390, 9.0

@@ -10,7 +10,8 @@ import pytest
 import report_run as made
 
 from harness.outcome import Kind
-from harness.report import sheets, write, write_report
+from harness.report import sheets, write
+from harness.report.write import write_report
 
 HOSTILE = "]]><script>document.title='pwned'</script>\u202e" + "x" * 100_000
 SHEET = re.compile(r"/cases-\d{4}\.html#")

@@ -10,7 +10,7 @@ import report_run as made
 
 from harness.jsonfile import write_json
 from harness.relayout import LAYOUTS, MEANINGS
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.sweep.files import SWEEPS
 
 TENSORS = {"Xf": {}, "Xk": {}}

@@ -76,7 +76,7 @@ def test_two_words_for_one_revision_are_one_solver(history, tmp_path):
 
 
 def test_the_report_and_the_run_say_which_commit(history, tmp_path):
-    from harness.report import write_report
+    from harness.report.write import write_report
 
     run(tmp_path, ["native@main~2"])
     folder = (tmp_path / "latest").resolve()

@@ -14,7 +14,7 @@ from harness.diagnosis.ofrun import diagnosed_run, documents_of, read_diagnosed
 from harness.forms.markdown import markdown
 from harness.outcome import Kind
 from harness.replay import Request, replay
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import Run
 
 SPECIMEN = f"{Path(__file__).parent / 'specimens' / 'right_multiplied.py'}:make"

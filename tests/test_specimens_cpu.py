@@ -10,8 +10,8 @@ import pytest
 from harness import specimens
 from harness.diagnosis.ofrun import documents_of
 from harness.outcome import Kind
-from harness.report import write_report
 from harness.report.specimens import read_specimens
+from harness.report.write import write_report
 from harness.run import read_run
 from harness.specimens import Found, Look
 from harness.specimens.look import ROOT

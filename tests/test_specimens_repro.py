@@ -17,8 +17,8 @@ from harness.cli import repro
 from harness.errors import ResultError
 from harness.outcome import Outcome
 from harness.replay import Interrupted, Request, replay
-from harness.report import write_report
 from harness.report.specimens import read_specimens
+from harness.report.write import write_report
 from harness.run import SPECIMENS, Run, read_run
 from harness.specimens import Found, Look
 from harness.specimens.table import Sight, Specimen, read_table

@@ -20,9 +20,8 @@ from harness.isolation import Limits
 from harness.jsonfile import write_json
 from harness.outcome import Kind
 from harness.replay import Request, replay
-from harness.report import write_report
 from harness.report.page import build_page
-from harness.report.write import render
+from harness.report.write import render, write_report
 from harness.run import SWEPT, read_run
 from harness.sweep.files import has_fault, read_sweeps
 

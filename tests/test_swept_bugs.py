@@ -24,7 +24,7 @@ from harness.history import entries
 from harness.jsonfile import write_json
 from harness.outcome import RECORDED, Kind
 from harness.outcome import how as way
-from harness.report import write_report
+from harness.report.write import write_report
 from harness.run import SWEPT, read_run
 from harness.rundiff import FIXED, NEW, NOT_COMPARABLE, SAME, diff
 

@@ -110,7 +110,7 @@ def _telling(quiet: bool) -> Iterator[Callable[[str], None]]:
 
 def _side_by_side(request: Request, folder: Path, found: Bisected, quiet: bool) -> tuple[Bisected, Run, Path]:
     """An ordinary run of GOOD, what was before the first bad commit, that commit, and BAD; with what was found in its folder."""
-    from harness.report import write_report  # pandas takes a second that --help should not
+    from harness.report.write import write_report  # pandas takes a second that --help should not
 
     shas = [
         found.good.sha,

@@ -130,7 +130,7 @@ def replay_command(
     )  # fmt: skip
     with console.progress(json) as show:
         run = replay(request, show)
-    from harness.report import write_report  # pandas takes a second that --help should not
+    from harness.report.write import write_report  # pandas takes a second that --help should not
 
     compare.remember(run)
     verdict = None
@@ -149,7 +149,7 @@ def report_command(
     json: Json = False,
 ) -> None:
     """Write the HTML report and the result tables of a run again, from its files."""
-    from harness.report import write_report
+    from harness.report.write import write_report
 
     page = write_report(folder, pictures=pictures, one_file=one_file)
     if json:

@@ -29,7 +29,7 @@ def show_specimens(run: Run, *, jobs: int = 0, progress: Progress | None = None)
 
     Returns what was found and the path of the run's report, which is written in any case.
     """
-    from harness.report import write_report  # after the run: nothing before it needs pandas
+    from harness.report.write import write_report  # after the run: nothing before it needs pandas
 
     remember(run)
     try:

@@ -31,7 +31,6 @@ from harness.isolation import Limits, default_memory
 from harness.jsonfile import dumps, sync_folder, write_json
 from harness.outcome import RECORDED, Outcome
 from harness.registry import TRACKER
-from harness.report import write_report
 from harness.run import OUTCOMES, RECORDINGS, RUN_FILE, SWEEPS, YARDSTICKS, Run, read_object
 
 MINIMIZED = "minimize.json"
@@ -91,6 +90,8 @@ def bundle(
             files.append((Contents(name, data.stat().st_size if isinstance(data, Path) else len(data), what), data))
 
         put("outcome.json", "what happened, with its cause", _json(outcome))
+        from harness.report.write import write_report  # pandas takes a second that --help should not
+
         page = write_report(Path(folder) / "run", one_file=True)
         put("report.html", "the same to read: this case with every solver that was tried", page)
         put("environment.json", "operating system, processor, GPUs, versions", _json(scrubber.document(picked.run.environment)))
