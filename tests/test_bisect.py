@@ -35,6 +35,9 @@ from harness.bisect.target import Target, parse_when
 from harness.errors import HarnessError, UsageError
 from harness.gitrepo import git
 from harness.isolation import Limits
+from harness.outcome import Kind
+from harness.replay import Request as ReplayRequest
+from harness.replay import replay
 from harness.sanitizer import hosttools
 from sim3solve import compiler
 
@@ -105,13 +108,13 @@ def test_a_misaligned_load_under_ubsan(history, tmp_path):
     shas = history({31: MISALIGNED})
     result = found(tmp_path, tool="ubsan")
     assert result.decided and result.first_bad.sha == shas[31] and "misaligned" in result.target
-    with pytest.raises(HarnessError, match="BAD does not fail, in 20 runs"):  # without the tool nothing is to be seen
-        bisect(Request(SMALL, "main~59", "main", out=tmp_path / "out"))
+    run = replay(ReplayRequest((SMALL,), ("native@main",), out=tmp_path / "plain"))
+    assert [outcome.kind for outcome in run.outcomes] == [Kind.OK]  # without the tool nothing is to be seen
 
 
 def test_a_hang(history, tmp_path):
     shas = history({6: HANGS}, n=12)
-    result = found(tmp_path, good="main~11", limits=Limits(timeout_s=2.0))
+    result = found(tmp_path, good="main~11", limits=Limits(timeout_s=1.0))
     assert result.decided and result.first_bad.sha == shas[6]
     assert result.target == "the failure timeout | solving | native.solve"
 
@@ -123,7 +126,7 @@ def test_ends_that_cannot_be_run_here_are_said_at_once_and_forgotten(history, tm
     with pytest.raises(HarnessError, match=r"BAD cannot be run here: native@.* there is no such program"):
         bisect(request)
     (folder,) = (tmp_path / "out").glob("bisect-*")
-    assert len(list((folder / "jobs").glob("native*"))) == 1 and not list((folder / "votes").iterdir())
+    assert not list((folder / "votes").iterdir())
     monkeypatch.delenv("CXX")
     _, document = bisect(request)
     assert document.decided and document.first_bad.sha == shas[6]

@@ -39,6 +39,8 @@ from harness.replay import Interrupted
 from harness.runfolder import alive
 
 T = TypeVar("T")
+MINIMIZE_S = 60.0
+"""Seconds that a find's minimizing may take."""
 VOTES = 3
 """Times a find is run alone; those that show it again are its rate."""
 
@@ -214,7 +216,7 @@ class _Work:
         """The smallest case that fails alike, beside the one found; empty where none was found in the time."""
         campaign = self.campaign
         target = Target(campaign.solver, campaign.tool, campaign.memory or None)
-        limits = MinimizeLimits(budget_s=60.0, max_runs=300, child=campaign.limits)
+        limits = MinimizeLimits(budget_s=MINIMIZE_S, max_runs=300, child=campaign.limits)
         case, out = next(find_cases([place])), place / "minimized"
         try:
             found = minimize_case(case, target, limits, out, executor=self.pool, jobs=campaign.jobs)
