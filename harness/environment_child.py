@@ -5,7 +5,10 @@ Nothing here fails: what cannot be read is reported as its error.
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+from pathlib import Path
 from typing import Any
 
 from harness.environment import basics
@@ -39,5 +42,32 @@ def _built_for(torch: Any) -> dict[str, Any]:
     return {"architectures": str(flags() or "").split() if flags else [], "cxx11_abi": None if abi is None else bool(abi)}
 
 
+def torch_for_the_cpu() -> dict[str, Any] | None:
+    """The same of a torch that was built without CUDA: it can see no GPU, so it need not be imported, which takes seconds.
+
+    None where it has CUDA, or does not say.
+    """
+    try:
+        spec = importlib.util.find_spec("torch")
+        assert spec is not None and spec.origin is not None
+        told = _assigned((Path(spec.origin).parent / "version.py").read_text(encoding="utf-8"))
+        if told["cuda"] is not None or told.get("hip") is not None:
+            return None
+        return {"torch": str(told["__version__"]), "cuda_build": None, "architectures": [], "cuda_available": False, "gpus": []}
+    except (AssertionError, ImportError, KeyError, OSError, SyntaxError, ValueError):
+        return None
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """The names of a module that are set to plain values."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant):
+                found[target.id] = node.value.value
+    return found
+
+
 if __name__ == "__main__":
-    print(json.dumps(basics() | torch_and_gpus()))  # noqa: T201
+    print(json.dumps(basics() | (torch_for_the_cpu() or torch_and_gpus())))  # noqa: T201

@@ -257,7 +257,8 @@ def _solution(returned: Any) -> Solution:
     if isinstance(returned, Solution):
         return returned
     if isinstance(returned, tuple) and len(returned) == 2:
-        return Solution(Status.CONVERGED, *returned, iterations=0, cost=float("nan"))
+        finite = all(np.isfinite(_to_numpy(pose)).all() for pose in returned)  # it said nothing: NaN breaks no promise
+        return Solution(Status.CONVERGED if finite else Status.NON_FINITE, *returned, iterations=0, cost=float("nan"))
     raise TypeError(f"the solver returned a {type(returned).__name__}; it must return a Solution or (T_WCf, T_CkCf)")
 
 

@@ -25,7 +25,7 @@ SUBSTITUTIONS: tuple[tuple[str, str, str], ...] = (
     (r"[A-Z]:/runs", "runs", "a folder"),
     (r"--size 512x384", "--size 32x24", "a smaller picture"),
 )
-"""(pattern, what is run in its place, what that is). ``cases`` holds five of the shipped ones."""
+"""(pattern, what is run in its place, what that is). ``cases`` holds four of the shipped ones."""
 
 NOT_RUN: tuple[tuple[str, str], ...] = (
     (r"^make repro|harness repro\b", "takes minutes; the tests of repro run its parts"),

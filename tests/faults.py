@@ -171,6 +171,7 @@ grandchild_and_hang = _fault(_leave_a_grandchild_and_hang)
 exception = _fault(_raise)
 cuda_error = _fault(_cuda_message)
 nan_pose = _fault(_nan_pose)
+nan_pair = _fault(lambda problem: (np.full((1, 8), np.nan), np.full((1, 8), np.nan)))
 wrong_pose = _fault(_wrong_pose)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -39,7 +40,9 @@ def test_a_campaign_finds_there_what_it_finds_here(two: Cluster, tmp_path):
         campaign = Campaign((CASES / "degenerate-n-33",), f"{FAULTS}:segfault", tmp_path / str(bool(address)), executions=128)
         with open_executor(address, 0) as pool:
             state = fuzz(campaign, executor=pool)
-        found.append([(find.signature, find.what, find.rate, find.count) for find in state.finds])
+        # Its file lay in the worker's cache.
+        said = [re.sub(r"\S*/cargo/[0-9a-f]{64}", str(FAULTS.parent), find.what) for find in state.finds]
+        found.append([(find.signature, what, find.rate, find.count) for find, what in zip(state.finds, said, strict=True)])
         assert state.executions >= 128 and all(Path(find.case, "case.json").exists() for find in state.finds)
         assert all(Path(find.minimized, "case.json").exists() for find in state.finds)
     assert found[0] == found[1] and len(found[0]) == 1 and found[0][0][3] >= 128
@@ -47,7 +50,7 @@ def test_a_campaign_finds_there_what_it_finds_here(two: Cluster, tmp_path):
 
 
 def test_a_worker_that_dies_costs_a_campaign_nothing(tmp_path):
-    campaign = Campaign((CASES / "degenerate-n-33",), "native", tmp_path / "campaign", executions=1024, same_bits=False)
+    campaign = Campaign((CASES / "degenerate-n-33",), "native", tmp_path / "campaign", executions=384, same_bits=False)
     with cluster(tmp_path / "cluster") as made:
         killed = threading.Event()
 
@@ -62,7 +65,7 @@ def test_a_worker_that_dies_costs_a_campaign_nothing(tmp_path):
             state = fuzz(campaign, executor=pool)
         assert killed.is_set() and made.workers[0].wait(10) != 0
     numbers = [line.split('"chunk": ')[1].split(",")[0] for line in (campaign.out / "chunks.jsonl").read_text().splitlines()]
-    assert sorted(map(int, numbers)) == list(range(16)) and state.executions == 1024 and not state.finds
+    assert sorted(map(int, numbers)) == list(range(6)) and state.executions == 384 and not state.finds
 
 
 def test_a_case_is_minimized_there_as_here(two: Cluster, tmp_path):

@@ -31,7 +31,7 @@ from mast3r_slam.tracker import FrameTracker, Sim3
 a = frame()
 FrameTracker().opt_pose_ray_dist_sim3(a[0], a[1], Sim3(a[2]), Sim3(a[3]), a[4], a[5])
 """
-CASES = ("real-fr1-desk-0-8-ray", "layout-misaligned", "degenerate-n-33", "degenerate-nan-valid", "synthetic-room-ray")
+CASES = ("real-fr1-desk-0-8-ray", "layout-misaligned", "degenerate-n-33", "degenerate-nan-valid")
 RUN_HERE = {"tutorial-fast-solver.md": 1}
 """Python blocks that need nothing from around them, by their number from 0: they are run as they stand."""
 posix = pytest.mark.skipif(os.name == "nt", reason="runs the blocks in bash; PowerShell's are translated to it")

@@ -32,6 +32,18 @@ def test_a_broken_torch_is_reported(tmp_path, monkeypatch, torch, said):
     assert answer["os"]
 
 
+@pytest.mark.parametrize(("cuda", "asked"), [("None", False), ("'13.0'", True)])
+def test_a_torch_without_cuda_is_known_without_importing_it(tmp_path, monkeypatch, cuda, asked):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('it was imported')")
+    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9.9'\ncuda: object = {cuda}\n")
+    whole = environment.child_environment
+    monkeypatch.setattr(environment, "child_environment", lambda threads: _with_path(whole(threads), tmp_path))
+    answer = environment.Inquiry().answer()
+    assert answer["torch"] == ("cannot be imported: it was imported" if asked else "9.9")
+    assert answer["cuda_available"] is False and answer["gpus"] == []
+
+
 def test_a_torch_that_hangs_is_given_up(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("import time; time.sleep(60)")
     whole = environment.child_environment

@@ -36,7 +36,7 @@ def test_options_choose_cases_and_solvers_and_xdist_works():
 
 def test_what_must_fail_is_stated_by_the_case():
     """NON_FINITE is a pass where the case demands it, and a wrong pose a failure with its verdict and the command."""
-    done = run_pytest("cases", "--case", "degenerate-nan-valid", "--case", "degenerate-n-33", "--solver", f"{FAULTS}:nan_pose")
+    done = run_pytest("cases", "--case", "degenerate-nan-valid", "--case", "degenerate-n-33", "--solver", f"{FAULTS}:nan_pair")
     assert done.returncode == 1
     assert "1 failed, 1 passed" in done.stdout
     assert "the case expects OK" in done.stdout and "again: python -m harness replay" in done.stdout

@@ -9,7 +9,7 @@ import sanitizer_recordings as recordings
 from jinja2 import Environment, PackageLoader
 
 from harness.outcome import Kind, Outcome
-from harness.report.evidence import section
+from harness.report.evidence import Place, section
 from harness.report.findings import MOST, views
 from harness.sanitizer.finding import finding
 
@@ -79,5 +79,5 @@ def test_what_a_tool_watched_is_said(by: dict, said: str) -> None:
     watched = {"watched_by": {"name": "asan", "version": "gcc 12", "source": "/lib/libasan.so"} | by}
     ended = {"status": "CONVERGED", "tool_state": "clean", "values": watched}
     outcome = Outcome("c", "mine.py:make", "asan", Kind.OK, "written", 1.0, "again", **ended)
-    facts = dict(section(outcome, None, {}, {}, "1", "#case", 100).facts)
+    facts = dict(section(outcome, None, {}, {}, Place("1", "#case"), 100).facts)
     assert facts["Tool"] == f"asan gcc 12 (/lib/libasan.so): clean{said}"
