@@ -91,7 +91,7 @@ def test_shipped_cases_without_a_pose_have_the_oracles_status(solver: solvers.So
 
 @each_solver
 @each_kind
-@fixed(250)
+@fixed(100)
 @given(seed=st.integers(0, 2**32), n=st.sampled_from([31, 33, 300, 3000]), outliers=st.sampled_from([0.0, 0.1, 0.3]))
 def test_random_problems_have_the_oracles_pose(solver: solvers.Solver, kind: str, seed: int, n: int, outliers: float) -> None:
     case = random_case(kind, seed, n, outliers=outliers, pixel_border=-60.0)
@@ -133,7 +133,7 @@ def test_few_points_have_the_oracles_status(solver: solvers.Solver, kind: str, s
 
 
 @each_solver
-@fixed(200)
+@fixed(80)
 @given(seed=st.integers(0, 2**32), n=st.integers(3, 300), scale=st.sampled_from([1e-4, 1.0, 1e4]))
 def test_points_on_a_line_fix_no_pose(solver: solvers.Solver, seed: int, n: int, scale: float) -> None:
     case = random_case("ray_dist", seed, n, line=True)
