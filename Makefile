@@ -1,17 +1,20 @@
 # make repro: set up, replay every shipped case through every solver, write reports/latest/index.html
-# make test:  set up, lint, run all tests
+# make test:  set up, lint, run the tests but for the slow ones, which make test-slow runs
 # Windows has no make: scripts/repro.ps1 does the same, and a test holds the two equal.
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: repro test lint bench report clean
+.PHONY: repro test test-slow lint bench report clean
 
 repro: $(VENV)/.ready
 	$(RUN) -m harness repro --out reports
 
 test: lint
-	$(RUN) -m pytest tests cases -n 2 --dist worksteal
+	$(RUN) -m pytest tests cases -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/.ready-test
+	$(RUN) -m pytest tests -n 2 --dist worksteal -m slow
 
 lint: $(VENV)/.ready-test
 	$(RUN) tests/lint.py

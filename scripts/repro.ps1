@@ -67,7 +67,7 @@ try {
             Set-Content -LiteralPath '.venv\.ready-test' -Value ''
         }
         Invoke-Python @('tests/lint.py')
-        Invoke-Python @('-m', 'pytest', 'tests', 'cases', '-n', '2', '--dist', 'worksteal')
+        Invoke-Python @('-m', 'pytest', 'tests', 'cases', '-n', '2', '--dist', 'worksteal', '-m', 'not slow')
     } else {
         Invoke-Python @('-m', 'harness', 'repro', '--out', 'reports')
     }

@@ -84,7 +84,7 @@ def state() -> list[bytes]:
         (RAISES, 1, SMALL, None, "the failure raised | ZeroDivisionError | native.solve"),
         (WORSE, 6, REAL, "d > 0.02 sigma", "d > 0.02 sigma"),
         (LONGER, 11, REAL, "iterations", "iterations > "),
-        (SLOWER, 23, REAL, "time", "time > "),
+        pytest.param(SLOWER, 23, REAL, "time", "time > ", marks=pytest.mark.slow),
     ],
     ids=["crash", "wrong-sign", "raises-in-the-second", "parity", "iterations", "slower"],
 )
@@ -100,6 +100,7 @@ def test_the_commit_with_the_planted_fault_is_found(history, tmp_path, fault, at
     assert neighbours[shas[at]].shown > 3  # run again, more than it took to tell
 
 
+@pytest.mark.slow
 def test_a_misaligned_load_under_ubsan(history, tmp_path):
     try:
         hosttools.find("ubsan")
@@ -112,6 +113,7 @@ def test_a_misaligned_load_under_ubsan(history, tmp_path):
     assert [outcome.kind for outcome in run.outcomes] == [Kind.OK]  # without the tool nothing is to be seen
 
 
+@pytest.mark.slow
 def test_a_hang(history, tmp_path):
     shas = history({6: HANGS}, n=12)
     result = found(tmp_path, good="main~11", limits=Limits(timeout_s=1.0))
@@ -147,6 +149,7 @@ def test_a_full_disk_is_an_error_that_loses_nothing(history, tmp_path, monkeypat
     assert bisect(request)[1].decided and len(list((tmp_path / "out").glob("bisect-*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_failure_that_shows_in_half_of_the_runs(history, tmp_path):
     shas = history({37: FLAKY})
     result = found(tmp_path)
@@ -157,6 +160,7 @@ def test_a_failure_that_shows_in_half_of_the_runs(history, tmp_path):
     assert ends[shas[0]].absent == 20 and ends[shas[59]].shown + ends[shas[59]].absent >= 20
 
 
+@pytest.mark.slow
 def test_a_failure_that_turns_out_to_be_random_on_the_way(history, tmp_path):
     shas = history({37: FLAKY, 50: (FLAKY.back, CRASH)})
     result = found(tmp_path)  # both ends agree with themselves: BAD always shows it
@@ -174,6 +178,7 @@ def test_a_build_that_is_broken_in_the_middle_is_no_bad_commit(history, tmp_path
     assert {(row.unavailable, row.shown, row.absent) for row in skipped} == {(1, 0, 0)}
 
 
+@pytest.mark.slow
 def test_a_fault_that_began_while_the_build_was_broken_is_a_range(history, tmp_path):
     shas = history({27: BROKEN, 31: CRASH, 35: BROKEN.back})
     result = found(tmp_path)
@@ -183,6 +188,7 @@ def test_a_fault_that_began_while_the_build_was_broken_is_a_range(history, tmp_p
     assert result.before.sha == shas[26]
 
 
+@pytest.mark.slow
 def test_another_failure_on_the_way_is_skipped(history, tmp_path):
     shas = history({15: RAISES, 30: (RAISES.back, CRASH)})
     result = found(tmp_path)
@@ -195,6 +201,7 @@ def test_another_failure_on_the_way_is_skipped(history, tmp_path):
     assert asked.suspects == result.suspects
 
 
+@pytest.mark.slow
 def test_a_failure_that_came_and_went_and_came_again_is_no_one_commits(history, tmp_path):
     shas = history({28: CRASH, 30: CRASH.back, 40: CRASH})
     result = found(tmp_path)

@@ -112,6 +112,7 @@ def test_ctrl_c_is_no_verdict(tmp_path):
 
 
 @pytest.mark.parametrize("checkout", [False, True], ids=["native@BISECT_HEAD", "native@."])
+@pytest.mark.slow
 def test_git_bisect_run_by_hand(repository, tmp_path, checkout):
     shas = repository({3: BROKEN, 4: BROKEN.back, 8: CRASH, 10: (CRASH.back, RAISES), 11: (RAISES.back, CRASH)}, n=13)
     if checkout:

@@ -34,6 +34,7 @@ def left(made: Cluster) -> list[Path]:
     return [folder for folder in made.folder.glob("local*/**/harness-*") if folder.is_dir()]
 
 
+@pytest.mark.slow
 def test_a_campaign_finds_there_what_it_finds_here(two: Cluster, tmp_path):
     found = []
     for address in (None, two.address):
@@ -49,6 +50,7 @@ def test_a_campaign_finds_there_what_it_finds_here(two: Cluster, tmp_path):
     assert not left(two)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_a_campaign_nothing(tmp_path):
     campaign = Campaign((CASES / "degenerate-n-33",), "native", tmp_path / "campaign", executions=384, same_bits=False)
     with cluster(tmp_path / "cluster") as made:

@@ -19,7 +19,9 @@ ENTRY = re.compile(
 )
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=() if arch in ("75", "90", "120") else pytest.mark.slow) for arch in ARCHITECTURES]
+)
 def test_kernels_compile_and_stay_in_registers(arch, record_property):
     log = io.StringIO()
     options = core.ProgramOptions(

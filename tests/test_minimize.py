@@ -128,6 +128,7 @@ def test_one_pose_is_needed_and_the_other_is_not(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_it_never_becomes_another_bug(tmp_path):
     """With fewer than ten points this solver aborts instead: another signature."""
     case = poisoned(tmp_path, 2000, 700)
@@ -138,12 +139,14 @@ def test_it_never_becomes_another_bug(tmp_path):
     assert looser.rows == (700,) and looser.failure == "outcome CRASHED"
 
 
+@pytest.mark.slow
 def test_a_wrong_pose_is_told_by_the_oracle_at_every_step(tmp_path):
     result = run(poisoned(tmp_path, 600, 321), "wrong_pose", tmp_path / "out")
     assert 321 in result.rows and result.after.points == 3 and result.failure.startswith("signature wrong-pose")
     assert read_document(result.case).expect.parity
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_distance_is_kept(tmp_path):
     result = run(poisoned(tmp_path, 600, 321), "wrong_pose", tmp_path / "out", target="d>2", max_runs=120)
     assert 321 in result.rows and result.verified and result.after.points < 10
@@ -158,6 +161,7 @@ def test_a_status_that_the_oracle_does_not_give_stays_one(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_a_failure_that_comes_and_goes_is_voted_on(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIMIZE_LOG", str(tmp_path / "log"))
     case = poisoned(tmp_path, 60, 41)
@@ -167,6 +171,7 @@ def test_a_failure_that_comes_and_goes_is_voted_on(tmp_path, monkeypatch):
     assert all(line.runs >= 3 for line in result.history)
 
 
+@pytest.mark.slow
 def test_a_hang_is_minimized_within_its_own_limit(tmp_path):
     result = run(poisoned(tmp_path, 16, 11), "hangs", tmp_path / "out", timeout=1.5, jobs=4, tries=5, max_runs=24)
     assert result.rows == (11,) and result.failure == "signature timeout | solving | minimize_faults.solve"

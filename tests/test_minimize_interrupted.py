@@ -93,6 +93,7 @@ def test_a_budget_ends_with_the_smallest_case_so_far_and_goes_on_from_there(tmp_
 
 
 @posix
+@pytest.mark.slow
 def test_how_many_run_at_once_and_where_changes_nothing(tmp_path):
     case = poisoned(tmp_path, 400, 100, 250)
     one = run(case, "two_points", tmp_path / "one", jobs=1)
@@ -106,6 +107,7 @@ def test_how_many_run_at_once_and_where_changes_nothing(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_answers_of_another_source_or_another_limit_do_not_count(tmp_path):
     case, solver = poisoned(tmp_path, 60, 7), tmp_path / "mine.py"
     shutil.copy(FAULTS, solver)

@@ -123,6 +123,7 @@ def test_the_kernels_become_the_same_machine_code_as_on_linux(windows, tmp_path,
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_without_line_information_the_whole_file_is_the_same(windows):
     source, options = cuda_kernels.compiler_input("75")
     options = {name: value for name, value in options.items() if name != "lineinfo"}

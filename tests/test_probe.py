@@ -190,6 +190,7 @@ def test_no_call_is_blamed_for_processes_that_made_none():
     assert found.how.startswith("could not be tried") and found.count == 2
 
 
+@pytest.mark.slow
 def test_where_everything_dies_it_costs_two_deaths_a_call_and_identity_lives(tmp_path):
     probe = climb(tmp_path, "everything_dies")
     assert all(r.result == OK for r in probe.results if r.rung.op == "Identity")

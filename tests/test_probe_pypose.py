@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("pypose", reason="pypose is not installed: pip install -e .[test]")
 
 
+@pytest.mark.slow
 def test_pypose_is_right_but_near_zero_in_float32():
     argv = [sys.executable, "-m", "harness", "probe", "pypose", "--device", "cpu", "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=280, check=False)

@@ -100,7 +100,7 @@ def test_stacks_of_a_real_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
             from harness.isolation import start, write_job
 
             write_job(Task(CASE, task.document, task.solver, tool), Limits(), tmp_path / "job")
-            start(task, Limits(), tmp_path / "job", launcher, None, name="job", limit_s=60.0)
+            start(task, Limits(), tmp_path / "job", launcher, None, name="job", limit=lambda: 60.0)
     finally:
         launcher.close()
     stacks = map(json.loads, (tmp_path / "stacks").read_text().splitlines())

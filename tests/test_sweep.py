@@ -253,7 +253,7 @@ def test_the_report_shows_where_the_modes_disagree(tmp_path):
 
 def test_the_report_says_that_no_mode_disagrees_and_nothing_of_modes_that_were_not_run(tmp_path):
     run = replay(request(tmp_path, "native", sweep=False, memories=("pool", "poison")))
-    assert "No mode disagrees with another: 1 of 1 did the same in pool, poison." in render(build_page(run))
+    assert "No mode disagrees with another: 1 of 1 did the same in plain, poisoned memory." in render(build_page(run))
     one = dataclasses.replace(run, outcomes=run.outcomes[:1])
     assert "Memory modes" not in render(build_page(one)) and "Layout sweeps" not in render(build_page(one))
 

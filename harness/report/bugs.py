@@ -14,7 +14,7 @@ from harness.report.words import label, style
 from harness.run import Run
 
 _SENTENCE, _QUOTE = 500, 300
-_SOLVERS, _BADGES, _LONG = 4, 3, 80
+_SOLVERS, _BADGES, _LONG = 4, 3, 40
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def opening(
     if not judged:
         return "Nothing has been judged"
     if head.state == "bad":  # by something that is no outcome of this run; it is said right below
-        return head.asides[0].partition(". ")[0].removesuffix(".")
+        return head.asides[0].partition(". ")[0].removesuffix(".") if head.asides else head.text.rpartition("; ")[2].capitalize()
     every = f"All {len(judged)} outcomes" if len(judged) > 1 else "The one outcome"
     if head.state == "good":
         return f"{every} as expected"

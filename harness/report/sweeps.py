@@ -147,7 +147,7 @@ def _grid(family: Sequence[dict[str, Any]], anchors: Anchors) -> SweepGrid:
     ends = {it.cell.words for it in tried.values()}
     alike = next(iter(ends))[0][0] if len(ends) == 1 and len(next(iter(ends))) == 1 else ""
     return SweepGrid(
-        anchor=anchors.new("sweeps", *_key(first)),
+        anchor=anchors.new("sweep", *_key(first)),
         case=clean(first["case"]),
         solver=clean(first["solver"]),
         ways=tuple(how_words(sweep["tool"]) for sweep in family),
