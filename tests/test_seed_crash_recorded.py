@@ -84,7 +84,9 @@ def test_the_command_says_so(folder: Path) -> None:
 def results_of(folder: Path) -> list[Result]:
     kept = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
     names = ("op", "group", "dtype", "device", "batch", "layout", "stream", "thread")
-    return [Result(Rung(*(rung[n] for n in names)), rung["result"], _number(rung["error"]), rung["detail"]) for rung in kept["rungs"]]
+    return [
+        Result(Rung(*(rung[n] for n in names)), rung["result"], _number(rung["error"]), rung["detail"]) for rung in kept["rungs"]
+    ]
 
 
 def _number(error: float | str | None) -> float | None:
