@@ -106,6 +106,7 @@ def test_layouts_are_swept_there_as_here(two: Cluster, tmp_path):
     assert documents[0] == documents[1] and "healthy in all" in documents[0][0]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_what_runs_there_and_the_same_command_goes_on(two: Cluster, tmp_path, told):
     told.unlink(missing_ok=True)
     words = [str(CASES / "degenerate-n-33"), "--solver", f"{SLOW}:hang", "--out", str(tmp_path), "--executor", two.address]
@@ -156,6 +157,7 @@ def test_a_worker_killed_in_the_middle_costs_its_task_alone(tmp_path, monkeypatc
     assert len(names) < begun <= len(names) + 3, "what the killed one ran, or had not delivered, ran again; nothing else did"
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_is_said_and_the_run_goes_on_elsewhere(tmp_path, monkeypatch):
     told = tmp_path / "told"
     monkeypatch.setenv("TOLD", str(told))

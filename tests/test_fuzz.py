@@ -193,6 +193,7 @@ def test_killed_in_the_middle_it_goes_on_and_does_nothing_twice(tmp_path: Path) 
     assert sorted(numbers) == list(range(512 // (2 * CHUNK)))
 
 
+@pytest.mark.slow
 def test_another_campaign_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch) -> None:
     fuzz(campaign(tmp_path, "native", 128))
     with pytest.raises(UsageError, match=r"another campaign is there \(tool differ\)"):
@@ -235,6 +236,7 @@ def test_a_damaged_file_is_named_in_a_line(tmp_path: Path, name: str, text: str)
         fuzz(campaign(tmp_path, "native", 64, same_bits=False))
 
 
+@pytest.mark.slow
 def test_lines_that_say_nothing_are_chunks_to_be_done(tmp_path: Path) -> None:
     fuzz(campaign(tmp_path, "native", 64, same_bits=False))
     chunks = tmp_path / "campaign" / "chunks.jsonl"

@@ -60,6 +60,7 @@ def test_the_one_poisonous_point_of_a_whole_image(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_the_pair_that_only_fails_together(tmp_path):
     result = run(poisoned(tmp_path, BIG, 9000, 123457), "two_points", tmp_path / "out")
     assert result.rows == (9000, 123457) and result.complete
@@ -153,6 +154,7 @@ def test_a_limit_on_the_distance_is_kept(tmp_path):
     assert all("wrong-pose" in line.answer for line in result.history if line.fails)
 
 
+@pytest.mark.slow
 def test_a_status_that_the_oracle_does_not_give_stays_one(tmp_path):
     """Points on a line have no pose for anybody. Only where the oracle has one, or another reason, it is the bug."""
     result = run(poisoned(tmp_path, 600, 321), "no_pose", tmp_path / "out")

@@ -80,6 +80,7 @@ def test_a_second_time_runs_only_the_last_look(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_a_budget_ends_with_the_smallest_case_so_far_and_goes_on_from_there(tmp_path):
     case = poisoned(tmp_path, 3000, 2048)
     some = run(case, "one_point", tmp_path / "out", max_runs=15, jobs=1)

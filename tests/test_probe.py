@@ -130,6 +130,7 @@ def test_calls_without_a_fault_are_ok_beside_all_the_others(many):
     assert len(others) > 100 and all(r.result == OK for r in others)
 
 
+@pytest.mark.slow
 def test_a_death_that_an_earlier_rung_caused_is_not_put_on_the_later_one(tmp_path):
     probe = climb(tmp_path, "dies_of_the_one_before")
     tried_alone = [r for r in of(probe, "matrix") if "alone it ends like this" in r.detail]

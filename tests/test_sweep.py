@@ -150,6 +150,7 @@ def test_a_sweep_that_was_cut_off_runs_only_what_is_missing(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.slow
 def test_two_ends_from_outside_in_the_middle_of_a_sweep(tmp_path):
     """Ctrl-C, then kill -9: what is finished is kept, and the third time the rule is found."""
     solver = "slow_ignores_strides"
