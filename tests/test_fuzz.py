@@ -162,6 +162,7 @@ def test_every_mutant_is_a_case_that_can_be_written_and_read(tmp_path: Path) -> 
     assert not can_mutate(shipped("op-sim3-identity-inv-cuda"))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
     argv = [
         sys.executable,

@@ -68,6 +68,7 @@ def test_the_pair_that_only_fails_together(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_a_number_of_points_whichever_they_are(tmp_path):
     result = run(poisoned(tmp_path, BIG), "at_least_33", tmp_path / "out")
     assert result.after.points == 33 and result.complete and result.runs <= 120 + 2 * AROUND

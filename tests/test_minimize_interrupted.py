@@ -43,6 +43,7 @@ def wait_for_answers(process: subprocess.Popen, out: Path, count: int) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_two_ends_from_outside_and_nothing_is_run_twice(tmp_path):
     """Ctrl-C, then kill -9, then to the end."""
     case, out, log = poisoned(tmp_path, 1000, 700), tmp_path / "out", tmp_path / "log"

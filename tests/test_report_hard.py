@@ -170,6 +170,7 @@ def test_a_sheet_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
         write_report(folder)
 
 
+@pytest.mark.slow
 def test_two_thousand_outcomes(tmp_path: Path) -> None:
     outcomes = [made.solved(f"case-{i:03}", solver, i % 11) for i in range(500) for solver in (*made.SOLVERS, "mine.py:fast")]
     loud = {"stderr": "warning\n" * 500, "stdout": "step\n" * 9000}
