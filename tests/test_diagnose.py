@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import report_run as made
 from diagnosis_evidence import seed
+from run_cli import harness
 
 from harness.case import Recorded
 from harness.casefile import read_case, write_case
-from harness.cli import main as cli
 from harness.diagnosis import Evidence, diagnose
 from harness.diagnosis.ofrun import diagnosed_run, documents_of
 from harness.outcome import Kind, Outcome
@@ -45,26 +43,6 @@ PLANTED = {
     "nan_pose": ("no-pose", "unknown", "Unknown: "),
     "wrong_pose": ("wrong-pose", "unknown", "Unknown: "),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    returncode: object
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """The command line in this process: starting an interpreter for each call would take most of the time."""
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["harness", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Done(ended.value.code or 0, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +87,7 @@ def test_each_planted_fault_is_a_bug_of_its_own_and_a_sound_solver_is_none(run: 
 
 
 @posix
-def test_the_command_prints_one_verdict_per_bug(run: Run, harness: Callable[..., Done]) -> None:
+def test_the_command_prints_one_verdict_per_bug(run: Run) -> None:
     done = harness("diagnose", str(run.folder), "--json")
     assert done.returncode == 1, done.stderr
     document = json.loads(done.stdout)
@@ -131,7 +109,7 @@ def recorded(folder: Path, what: Recorded) -> Path:
     return folder
 
 
-def test_a_recorded_case_is_diagnosed_by_what_the_tracker_hid(tmp_path: Path, harness: Callable[..., Done]) -> None:
+def test_a_recorded_case_is_diagnosed_by_what_the_tracker_hid(tmp_path: Path) -> None:
     said = (
         "Traceback (most recent call last):\nRuntimeError: CUDA error: no kernel image is available for execution on the device\n"
     )
@@ -141,7 +119,7 @@ def test_a_recorded_case_is_diagnosed_by_what_the_tracker_hid(tmp_path: Path, ha
     assert (bug["cause"], bug["confidence"], bug["solvers"]) == ("no-kernel-image", "proven", ["recorded"])
 
 
-def test_wrong_use_is_one_line_and_2(tmp_path: Path, harness: Callable[..., Done]) -> None:
+def test_wrong_use_is_one_line_and_2(tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text("{")
     for words, said in (
         ((str(tmp_path / "none"),), "none"),
@@ -153,7 +131,7 @@ def test_wrong_use_is_one_line_and_2(tmp_path: Path, harness: Callable[..., Done
         assert said in done.stderr.replace("\n", "") and "Traceback" not in done.stderr
 
 
-def test_what_could_not_be_tried_is_said_and_is_no_good_news(tmp_path: Path, harness: Callable[..., Done]) -> None:
+def test_what_could_not_be_tried_is_said_and_is_no_good_news(tmp_path: Path) -> None:
     gone = made.outcome("c", "lietorch", Kind.UNAVAILABLE, reason="needs an NVIDIA GPU, and torch sees none here")
     also = made.outcome("d", "lietorch", Kind.UNAVAILABLE, reason="needs an NVIDIA GPU, and torch sees none here")
     fine = made.outcome("c", "torch", Kind.OK, expected=True)
@@ -171,7 +149,7 @@ def test_what_could_not_be_tried_is_said_and_is_no_good_news(tmp_path: Path, har
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 [red]x[/red] <script>alert(1)</script> \u202e {{7*7}}"
 
 
-def test_what_a_program_printed_can_move_neither_terminal_nor_page(tmp_path: Path, harness: Callable[..., Done]) -> None:
+def test_what_a_program_printed_can_move_neither_terminal_nor_page(tmp_path: Path) -> None:
     stack = f'Current thread 0x01 (most recent call first):\n  File "/x/lietorch/groups.py", line 1 in {HOSTILE}\n'
     wild = dataclasses.replace(
         made.outcome("c", "lietorch", Kind.RAISED, expected=False, stage="solving", exception=made.ExceptionInfo(HOSTILE, HOSTILE)),

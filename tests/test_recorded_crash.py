@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shlex
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from diagnosis_evidence import LIETORCH_STACK_WINDOWS
 from dying_tracker import SEGFAULT, recorded, told
+from run_cli import harness
 
 from harness.casefile import read_case, read_document
-from harness.cli import main as cli
 from harness.diagnosis.ofrun import recordings_of
 from harness.exitcode import decode
 from harness.outcome import Kind
@@ -28,25 +26,6 @@ from harness.run import read_run
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the deaths are POSIX's")
 SEED = Path(__file__).parent / "recordings" / "seed-lietorch-collided.tar.xz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Done:
-    returncode: object
-    stdout: str
-
-
-@pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """The command line in this process: starting an interpreter for each call would take most of the time."""
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["harness", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return Done(ended.value.code, capsys.readouterr().out)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +49,7 @@ def test_the_case_itself_says_how_the_process_ended_where_and_whose_code_it_was(
 
 
 def test_the_command_that_record_prints_reproduces_the_death_and_the_diagnosis_sees_one_bug(
-    crash: tuple[Path, dict], tmp_path: Path, harness: Callable[..., Done]
+    crash: tuple[Path, dict], tmp_path: Path
 ) -> None:
     folder, document = crash
     words = shlex.split(document["replay"])
@@ -87,9 +66,7 @@ def test_the_command_that_record_prints_reproduces_the_death_and_the_diagnosis_s
     assert bug["signature"] == "crash | access-violation | __init__.string_at < tracker.solve < tracker.opt_pose_ray_dist_sim3"
 
 
-def test_where_no_solver_reproduces_it_replay_report_and_diagnosis_say_so(
-    crash: tuple[Path, dict], tmp_path: Path, harness: Callable[..., Done]
-) -> None:
+def test_where_no_solver_reproduces_it_replay_report_and_diagnosis_say_so(crash: tuple[Path, dict], tmp_path: Path) -> None:
     folder, document = crash
     case = document["calls"][-1]
     done = harness("replay", str(folder / "rec"), "--solver", "native", "--out", str(tmp_path))
@@ -140,7 +117,7 @@ ACCESS_VIOLATION = RecordedExit(**vars(decode(0xC0000005, windows=True)))
 
 
 def test_the_seeds_evidence_on_a_gpu_tracker_is_the_collision_and_with_the_audit_proven(
-    crash: tuple[Path, dict], tmp_path: Path, measured_audit: Path, harness: Callable[..., Done]
+    crash: tuple[Path, dict], tmp_path: Path, measured_audit: Path
 ) -> None:
     died = Path(crash[1]["calls"][-1]["case"])
     seed = altered(died, tmp_path, "cuda:0", exit=ACCESS_VIOLATION, stack=LIETORCH_STACK_WINDOWS)
@@ -174,7 +151,7 @@ def test_of_a_recorder_that_was_killed_the_stack_beside_the_case_is_enough(
 
 
 def test_a_gpu_tracker_that_died_without_a_stack_is_the_collision_only_with_a_probe_that_dies(
-    crash: tuple[Path, dict], tmp_path: Path, measured_audit: Path, harness: Callable[..., Done]
+    crash: tuple[Path, dict], tmp_path: Path, measured_audit: Path
 ) -> None:
     """The program used faulthandler itself, so its stack is on its own stderr; no operation was seen to die: nothing is proven."""
     died = Path(crash[1]["calls"][-1]["case"])

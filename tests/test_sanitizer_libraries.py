@@ -46,7 +46,7 @@ def process(monkeypatch, tmp_path):
 
 
 def test_what_was_there_before_is_nobodys(process):
-    assert process(["/work/early.so"], ["/work/early.so", "/work/late.so"]) == ([], ["/work/late.so"])
+    assert process(["/srv/early.so"], ["/srv/early.so", "/srv/late.so"]) == ([], ["/srv/late.so"])
 
 
 @pytest.mark.parametrize("file", NOT_THEIRS)
@@ -67,7 +67,7 @@ def test_a_runtime_is_no_library_of_theirs_though_it_has_the_names(process):
 def test_the_shipped_library_counts_for_the_shipped_solver_alone(process):
     assert process([], [SHIPPED], [SHIPPED]) == ([], [])
     assert process([], [SHIPPED], [SHIPPED], NATIVE) == ([SHIPPED], [])
-    assert process([], [SHIPPED, "/work/x.so"], [SHIPPED]) == ([], ["/work/x.so"])
+    assert process([], [SHIPPED, "/srv/x.so"], [SHIPPED]) == ([], ["/srv/x.so"])
 
 
 def test_a_library_in_the_same_cache_that_a_solver_built_itself_is_its_own(process):
@@ -75,7 +75,7 @@ def test_a_library_in_the_same_cache_that_a_solver_built_itself_is_its_own(proce
 
 
 def test_a_file_that_is_gone_cannot_have_been_watched(process):
-    assert process([], ["/work/x.so (deleted)"]) == ([], ["/work/x.so (deleted)"])
+    assert process([], ["/srv/x.so (deleted)"]) == ([], ["/srv/x.so (deleted)"])
 
 
 def test_the_library_of_a_checkout_inside_a_prefix_of_the_system_is_the_users(process, monkeypatch):

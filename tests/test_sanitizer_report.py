@@ -71,7 +71,7 @@ def test_of_very_many_some_are_shown() -> None:
 
 @pytest.mark.parametrize(("by", "said"), [
     ({"launched": ["solve_ray_dist"]}, "; launched: solve_ray_dist"),
-    ({"libraries": ["/work/libmine.so", "/work/b.so"]}, "; watched: libmine.so, b.so"),
+    ({"libraries": ["/srv/libmine.so", "/srv/b.so"]}, "; watched: libmine.so, b.so"),
     ({"libraries": [f"/{i}.so" for i in range(7)]}, "; watched: 0.so, 1.so, 2.so, 3.so, 4.so and 2 more"),
     ({"libraries": []}, ""), ({"libraries": "all"}, ""),
 ])  # fmt: skip
