@@ -12,7 +12,7 @@ from harness.batch import run_batch
 from harness.cargo import ORIGIN
 from harness.dask_executor import DaskExecutor, WorkersLost
 from harness.errors import HarnessError
-from harness.executors import end, open_executor, width
+from harness.executors import end, lent_or_open
 from harness.isolation import Limits, Task
 from harness.outcome import Kind, Outcome
 from harness.process import INTERRUPTED, Launcher
@@ -112,16 +112,10 @@ def open_crew(address: str | None, jobs: int, launcher: Callable[[], Launcher], 
 
     ``lent`` takes the place of the one at ``address``; whatever it is, tasks travel to it.
     """
-    if lent is not None:
-        crew = Crew(lent, None, width(lent, jobs), lent=True)
-        try:
-            yield crew
-        finally:
-            crew.stop()
-        return
-    with open_executor(address, jobs) as executor:
-        local = isinstance(executor, ThreadPoolExecutor)
-        crew = Crew(executor, launcher() if local else None, executor.width() if isinstance(executor, DaskExecutor) else jobs)
+    with lent_or_open(lent, address, jobs) as executor:
+        here = lent is None and isinstance(executor, ThreadPoolExecutor)
+        wide = executor.width() if isinstance(executor, DaskExecutor) else jobs
+        crew = Crew(executor, launcher() if here else None, wide, lent=lent is not None)
         try:
             yield crew
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from harness import bench
 from harness.cargo import ORIGIN
@@ -43,6 +43,11 @@ def open_executor(address: str | None, jobs: int) -> Iterator[Executor]:
         yield cluster
     finally:
         cluster.shutdown(wait=False, cancel_futures=True)
+
+
+def lent_or_open(lent: Executor | None, address: str | None, jobs: int) -> AbstractContextManager[Executor]:
+    """``lent``, which its owner shuts down, or else one of our own: see ``open_executor``."""
+    return open_executor(address, jobs) if lent is None else nullcontext(lent)
 
 
 def check_address(address: str | None) -> None:

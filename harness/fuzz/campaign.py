@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -27,7 +27,7 @@ from harness.casefile import find_cases, read_case, write_case
 from harness.commandline import command_line
 from harness.dask_executor import WorkersLost
 from harness.errors import HarnessError, UsageError
-from harness.executors import end, open_executor, width
+from harness.executors import end, lent_or_open, width
 from harness.fuzz.chunk import CHUNK, Chunk, Complaint, Part, Plan, again, run_part
 from harness.fuzz.folder import FINDS, Find, State, add_chunk, add_find, chunks, open_folder, read_state
 from harness.fuzz.mutate import can_mutate
@@ -117,7 +117,7 @@ def _at_work(campaign: Campaign, bases: Sequence[Case], spec: registry.SolverSpe
         campaign.solver in BITWISE if campaign.same_bits is None else campaign.same_bits, campaign.limits, site(scratch),
     )  # fmt: skip
     try:
-        with open_executor(None, campaign.jobs) if executor is None else nullcontext(executor) as pool:
+        with lent_or_open(executor, None, campaign.jobs) as pool:
             work = _Work(campaign, plan, pool)
             try:
                 yield work

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from harness import casefile, registry
@@ -16,7 +16,7 @@ from harness.bench import site
 from harness.case import Case
 from harness.casefile import read_case, write_case
 from harness.errors import HarnessError, UsageError
-from harness.executors import end, open_executor, width
+from harness.executors import end, lent_or_open, width
 from harness.isolation import Task, default_memory
 from harness.jsonfile import write_json
 from harness.minimize.answers import FILE, Answers
@@ -57,7 +57,7 @@ def minimize_case(
         raise UsageError(f"--memory {target.memory}: unknown (there are: {', '.join(MEMORY_MODES)})")
     given = relayout(read_case(case), target.layout)
     spec = registry.resolve(target.solver)
-    with _folder(out, fresh) as answers, _pool(executor, jobs) as pool:
+    with _folder(out, fresh) as answers, lent_or_open(executor, None, jobs) as pool:
         jobs = width(pool, jobs)
         scratch = site(out / SCRATCH, max(1, cores() // jobs))
         how = How(spec, send_solver(spec), target.tool, target.memory or default_memory(target.tool), limits.child, scratch)
@@ -205,10 +205,6 @@ def _folder(out: Path, fresh: bool) -> Iterator[Answers]:
         raise Interrupted("interrupted; every answer is kept, and the same command takes it up again") from None
     finally:
         shutil.rmtree(out / SCRATCH, ignore_errors=True)
-
-
-def _pool(executor: Executor | None, jobs: int) -> AbstractContextManager[Executor]:
-    return open_executor(None, jobs) if executor is None else nullcontext(executor)
 
 
 def _words(seen: list[Answer]) -> str:
