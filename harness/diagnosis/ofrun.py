@@ -107,7 +107,13 @@ class Diagnosed:
 
     def showing(self, bug: Bug) -> tuple[Outcome, ...]:
         """The outcomes that show a bug, those of the run first."""
-        return tuple(outcome for outcome in (*self.run.outcomes, *self.swept, *self.recordings) if outcome.key in bug.outcomes)
+        keys = frozenset(bug.outcomes)
+        return tuple(outcome for outcome in (*self.run.outcomes, *self.swept, *self.recordings) if outcome.key in keys)
+
+    @property
+    def unreproduced(self) -> tuple[str, ...]:
+        """A sentence for each recording that no solver of the run reproduces."""
+        return tuple(_told(it, self.run) for it in unreproduced(self.recordings, self.run.outcomes))
 
 
 def diagnosed_run(run: Run, documents: Documents) -> Diagnosed:

@@ -33,7 +33,7 @@ def markdown(found: Diagnosed, scrub: Scrub = str) -> str:
     """``scrub`` takes out of each text what is nobody's business."""
     run, bugs = found.run, found.bugs
     failures = [outcome for outcome in run.outcomes if is_failure(outcome)]
-    head = headline(run, sweeps=found.sweeps)
+    head = headline(found)
     blocks = [f"## Pose solvers: {prose(head.text)}"]
     blocks += [prose(scrub(aside)) for aside in head.asides]
     blocks += [_bug(number, bug, found.showing(bug)[0], scrub) for number, bug in enumerate(bugs[:_BUGS], 1)]

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.diagnosis.ofrun import unreproduced_of
-from harness.diagnosis.sweeps import Sweep
+from harness.diagnosis.ofrun import Diagnosed
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
 from harness.report.words import how_words, judgement
@@ -35,21 +34,21 @@ class Headline:
     not_run: tuple[NotRun, ...]
 
 
-def headline(run: Run, aside: str = "", *, missed: bool = False, doubtful: bool = False, sweeps: Sequence[Sweep] = ()) -> Headline:
+def headline(found: Diagnosed, aside: str = "", *, missed: bool = False, doubtful: bool = False) -> Headline:
     """``aside`` goes before the others; ``missed``: a planted fault went unnoticed, so that nothing here can be called good;
-    ``doubtful``: something of the run is not known; ``sweeps`` are its layout sweeps.
+    ``doubtful``: something of the run is not known.
     """
+    run = found.run
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
     judged = [outcome for outcome in run.outcomes if judgement(outcome) is not None]
     failures = sum(outcome.expected is False for outcome in judged)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
-    swept = [sweep for sweep in sweeps if sweep.answered]
+    swept = [sweep for sweep in found.sweeps if sweep.answered]
     elsewhere = sum(bool(sweep.elsewhere) for sweep in swept)
-    lost = [told for _, told in unreproduced_of(run)]
-    doubtful = doubtful or bool(unjudged or pending or lost) or not (judged and run.finished)
+    doubtful = doubtful or bool(unjudged or pending or found.unreproduced) or not (judged and run.finished)
     state = "bad" if failures or missed or elsewhere else "unsure" if doubtful else "good"
-    asides = (*filter(None, [aside]), *_recordings(lost), *_asides(run, unjudged, pending))
+    asides = (*filter(None, [aside]), *_recordings(found.unreproduced), *_asides(run, unjudged, pending))
     return Headline(state, _text(run.outcomes, len(judged), failures, elsewhere, len(swept)), asides, _not_run(run))
 
 
@@ -92,7 +91,7 @@ def _asides(run: Run, unjudged: Counter[str], pending: int) -> tuple[str, ...]:
     return tuple(asides)
 
 
-def _recordings(told: list[str]) -> tuple[str, ...]:
+def _recordings(told: tuple[str, ...]) -> tuple[str, ...]:
     more = len(told) - _RECORDINGS
     return (*told[:_RECORDINGS], *([f"The same holds for {count(more, 'more recorded call')}."] if more > 0 else []))
 

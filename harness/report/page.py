@@ -155,7 +155,7 @@ def _headline(found: Diagnosed, specimens: Specimens | None, left_out: tuple[str
     if left_out:
         asides.append(f"{count(len(left_out), 'outcome')} left out, because damaged: {shorten('; '.join(left_out), 400)}.")
     missed = specimens is not None and specimens.missed > 0
-    return headline(found.run, " ".join(asides), missed=missed, doubtful=bool(left_out), sweeps=found.sweeps)
+    return headline(found, " ".join(asides), missed=missed, doubtful=bool(left_out))
 
 
 def _places(
