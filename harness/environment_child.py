@@ -49,12 +49,13 @@ def torch_for_the_cpu() -> dict[str, Any] | None:
     """
     try:
         spec = importlib.util.find_spec("torch")
-        assert spec is not None and spec.origin is not None
+        if spec is None or spec.origin is None:
+            return None
         told = _assigned((Path(spec.origin).parent / "version.py").read_text(encoding="utf-8"))
         if told["cuda"] is not None or told.get("hip") is not None:
             return None
         return {"torch": str(told["__version__"]), "cuda_build": None, "architectures": [], "cuda_available": False, "gpus": []}
-    except (AssertionError, ImportError, KeyError, OSError, SyntaxError, ValueError):
+    except (ImportError, KeyError, OSError, SyntaxError, ValueError):
         return None
 
 

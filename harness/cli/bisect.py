@@ -17,6 +17,7 @@ from harness.bisect.drive import Request, bisect, keeping
 from harness.bisect.hunt import Rules
 from harness.bisect.target import Target, parse_when
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.errors import UsageError
 from harness.isolation import TOOLS, Limits, check_device
 from harness.jsonfile import dumps
@@ -57,7 +58,7 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder that the bisect and its replay are written into.")] = Path("reports"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew, even when the same bisect was cut off.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the first commit on which a case fails as it does on BAD. Run it in the repository; nothing there is checked out.
 

@@ -11,11 +11,11 @@ import typer
 from harness.casefile import find_cases, read_case, read_document
 from harness.casepack import pack_case, unpack_case
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.errors import CaseError
 from harness.jsonfile import dumps
 
 app = typer.Typer(no_args_is_help=True, help="List, show, check, pack and unpack cases.")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Folders = Annotated[list[Path], typer.Argument(help="Case folders, or folders of cases.")]
 
 

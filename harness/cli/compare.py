@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.errors import UsageError
 from harness.jsonfile import dumps
 from harness.run import RUN_FILE, Run, read_run
 from harness.rundiff import CHANGED, FIXED, NEW, NOT_COMPARABLE, SAME, Comparison, diff
 from harness.runfolder import resolved
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 COMPARE_EXAMPLES = (
     "Examples: harness compare reports/before reports/after | harness compare reports/before reports/latest --all --json"
 )

@@ -13,6 +13,7 @@ import typer
 
 from harness.casefile import find_cases
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.diagnosis.blocking import VARIABLE, read_blocking
 from harness.diagnosis.bugs import Bug
 from harness.diagnosis.documents import Documents, read_audit, read_doctor, read_probe
@@ -27,7 +28,6 @@ EXAMPLES = (
     "Examples: harness diagnose reports/latest | harness diagnose reports/latest --audit audit.json --probe probe.json | "
     "harness diagnose recorded/crash-0001 --json"
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Probe = Annotated[Path | None, typer.Option(help="What harness probe --out wrote, or --json printed.")]
 Audit = Annotated[list[Path] | None, typer.Option(help="What harness audit --out wrote, or --json printed. Repeatable.")]
 Doctor = Annotated[Path | None, typer.Option(help="What harness doctor --out wrote, or --json printed.")]

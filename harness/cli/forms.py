@@ -10,6 +10,7 @@ import typer
 
 from harness.casefile import read_case
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.diagnosis.ofrun import read_diagnosed
 from harness.errors import HarnessError, UsageError
 from harness.forms.readme import needs, taken_out_words
@@ -29,7 +30,6 @@ VIEW_EXAMPLES = (
     "Examples: harness view cases/real-fr1-desk-0-8-ray | harness view cases/real-fr1-desk-0-8-ray --run reports/latest --save "
     "desk.rrd"
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 _JUNIT = "Write JUnit XML, for Jenkins, GitLab and others."
 _SARIF = "Write SARIF 2.1.0: findings at lines of source, for code scanning."
 _MARKDOWN = "Write a summary for an issue or a CI step, scrubbed of names, paths and secrets."

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
 from harness.fuzz.campaign import Campaign, as_they_are, fuzz
@@ -46,7 +47,7 @@ def command(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one run may take.")] = Campaign.TIMEOUT_S,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of the campaign.")] = Path("reports/fuzz"),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    json: Json = False,
 ) -> None:
     """Mutate layouts, degeneracies, values and options of cases, and keep each distinct fault of a solver once, as a case.
 

@@ -11,6 +11,7 @@ import typer
 from harness import registry
 from harness.bisect import exitcode
 from harness.cli import audit, bisect, case, compare, console, diagnose, doctor, forms, fuzz, importing, minimize, probe, record
+from harness.cli.jsonout import Json
 from harness.cli.output import OutputError, checked
 from harness.cli.repro import repro, show_specimens
 from harness.diagnosis.ofrun import swept_faults, unreproduced_of
@@ -69,7 +70,6 @@ _BISECT_EXIT = (
 )
 _SIGNATURE = "With --bisect-exit: bad is this failure only, as diagnose names it; any other failure cannot be told."
 _FRESH_INTERPRETER = "Start each child as a new Python instead of forking preloaded imports."
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path, typer.Option(help="Folder that runs are written into.")]
 Where = Annotated[str | None, typer.Option("--executor", help=EXECUTOR)]
 Jobs = Annotated[int, typer.Option(min=0, help="Children at once; 0 for one per core.")]

@@ -16,6 +16,7 @@ from harness import minimize as mini
 from harness import registry
 from harness.casefile import find_cases, read_document
 from harness.cli import console
+from harness.cli.jsonout import Json
 from harness.commandline import command_line
 from harness.errors import UsageError
 from harness.executors import EXECUTOR, open_executor
@@ -60,7 +61,7 @@ def command(
     fresh_interpreter: Annotated[bool, typer.Option("--fresh-interpreter", help=_FRESH_INTERPRETER)] = False,
     out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help=_FRESH)] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = False,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Remove points, iterations and values from a failing case for as long as it fails alike, and write what is left as a case.
 

@@ -79,7 +79,8 @@ def read(file: Path, tool: str, stderr: Path | None = None) -> Log:
     complaints = [line for line in lines if _COMPLAINT.match(line) and not _OF_A_RECORD.match(line) and not _is_a_state(line)]
     footers = (_HAZARDS if tool == "racecheck" else _ERRORS).findall(text)
     others = (_ERRORS if tool == "racecheck" else _HAZARDS).findall(text)
-    complaints += ["the text has the summary of another tool, and that counts errors"] * any(map(_first_number, others))
+    if any(_first_number(other) for other in others):
+        complaints.append("the text has the summary of another tool, and that counts errors")
     missing = _MISSING.findall(text)
     launches = _LAUNCH.findall(text)
     return Log(
