@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -125,11 +126,18 @@ def reference() -> Solver:
     return Solver(oracle.solve, arrays="numpy", devices=("cpu",), op=_row_by_row(oracle, np.float64), yardsticks=yardsticks)
 
 
-def torch_float32() -> Solver:
+def import_torch() -> ModuleType:
+    """torch, for a solver that computes with its tensors. Raises ``SolverUnavailable``."""
     try:
-        from sim3solve import pytorch
+        import torch
     except (ImportError, OSError) as error:  # OSError: a DLL of torch's is missing
         raise SolverUnavailable(f"torch cannot be imported: {error}") from error
+    return torch
+
+
+def torch_float32() -> Solver:
+    import_torch()
+    from sim3solve import pytorch
 
     def op(name: str, x: Mapping[str, Any]) -> Any:
         return _operation(pytorch, name, lambda X: X.new_tensor(IDENTITY).expand_as(X), x)

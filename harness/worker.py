@@ -220,8 +220,7 @@ def _gpus(solver: solvers.Solver) -> tuple[int, str]:
         from harness.memory.device import device_count
 
         return device_count(), "the driver shows"
-    import torch
-
+    torch = solvers.import_torch()
     return torch.cuda.device_count() if torch.cuda.is_available() else 0, f"torch {torch.__version__} sees"
 
 
@@ -243,8 +242,7 @@ def _arrays(case: Case, solver: solvers.Solver, device: str, arena: Arena | None
         if cuda_layout.can_hold(specs):
             return cuda_layout.arrays(case, _index(device), arena)  # type: ignore[arg-type]  # on a GPU it is of a GPU
     if solver.arrays != "numpy":
-        import torch
-
+        torch = solvers.import_torch()
         from harness.torch_layout import tensors
 
         return tensors(case, torch.device(device), arena)  # type: ignore[arg-type]  # it is one of the two that there are

@@ -247,15 +247,17 @@ def _wait_for_stage(out: Path, stage: str) -> int:
 def test_a_broken_torch_costs_its_own_solvers_and_no_other(tmp_path, monkeypatch, torch, kind, word):
     """It is among what the supervisor imports first, and even one that kills the process must not take the others along."""
     (tmp_path / "torch.py").write_text(torch)
+    (tmp_path / "mine.py").write_text("def make():\n    return lambda problem, options: (problem.T_WCf, problem.T_CkCf)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     launcher = open_launcher(tmp_path / "supervisor.log", threads=1)
     try:
-        outcomes = [
-            run_isolated(Task(CASE, read_document(CASE), registry.resolve(name)), Limits(), tmp_path / name, launcher)
-            for name in ("torch", "reference")
-        ]
+        *of_torch, reference = (
+            run_isolated(Task(CASE, read_document(CASE), registry.resolve(name)), Limits(), tmp_path / f"out{i}", launcher)
+            for i, name in enumerate(("torch", f"{tmp_path / 'mine.py'}:make", "reference"))
+        )
     finally:
         launcher.close()
-    assert outcomes[0].kind is kind
-    assert word in f"{outcomes[0].reason} {outcomes[0].exit}"
-    assert outcomes[1].kind is Kind.OK
+    for outcome in of_torch:  # the second is given its tensors and knows nothing of it
+        assert outcome.kind is kind
+        assert word in f"{outcome.reason} {outcome.exit}"
+    assert reference.kind is Kind.OK

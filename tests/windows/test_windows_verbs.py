@@ -16,17 +16,21 @@ from harness.casefile import read_document
 pytestmark = pytest.mark.skipif(os.name != "nt", reason="Windows' own")
 CASE = ROOT / "cases" / "degenerate-n-33"
 FAULTS = Path(__file__).with_name("faults_of_both.py")
+MINE = """from harness.solvers import Solver
+def make():
+    return Solver(lambda problem, options, observe: {}, arrays="numpy", devices=("cpu",))
+"""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of two runs of native and of a solver that raises from the second on."""
+    """The folder of two runs of native and of a solver that is wrong in the first and raises in the second."""
     out = tmp_path_factory.mktemp("runs")
     mine = out / "mine.py"
-    mine.write_text("def make():\n    return lambda problem, options: (problem.T_WCf, problem.T_WCf)\n", encoding="utf-8")
+    mine.write_text(MINE.format("(problem.T_WCf, problem.T_WCf)"), encoding="utf-8")
     done = harness("replay", str(CASE), "--solver", "native", "--solver", f"{mine}:make", "--out", str(out))
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    mine.write_text("def make():\n    return lambda problem, options: int('no number')\n", encoding="utf-8")
+    mine.write_text(MINE.format("int('no number')"), encoding="utf-8")
     done = harness("replay", str(CASE), "--solver", "native", "--solver", f"{mine}:make", "--out", str(out))
     assert done.returncode == 1, done.stdout + done.stderr
     return out
@@ -37,7 +41,7 @@ def test_compare_and_history(runs):
     done = harness("compare", str(first), str(second), "--json")
     assert done.returncode in (0, 1) and json.loads(done.stdout)["a"] == str(first), done.stderr
     done = harness("history", str(runs))
-    assert done.returncode == 1 and "new in the newest run: raised | ValueError" in done.stdout, done.stderr
+    assert done.returncode == 1 and "new in the newest run: raised | ValueError" in done.stdout, done.stdout + done.stderr
 
 
 def test_minimize(tmp_path):
