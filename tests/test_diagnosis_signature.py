@@ -83,6 +83,18 @@ def test_a_hang_is_one_bug_at_whatever_moment_its_stack_was_written() -> None:
     assert signature(replace(at(), faulthandler="")) == "timeout | iteration | iteration of " + at().solver
 
 
+def test_what_a_kernel_did_is_one_bug_whichever_later_call_is_told() -> None:
+    def told(code: int, *inner: str, solve: str = "solve") -> Outcome:
+        names = [("harness/worker", "_solve"), ("solver", solve), *(("solver", name) for name in inner)]
+        lines = [f'  File "/home/me/{file}.py", line 9, in {name}' for file, name in names]
+        return cuda_error(code, traceback="\n".join(["Traceback (most recent call last):", *lines, "RuntimeError: CUDA error"]))
+
+    after = [told(716), told(716, "_launch", "check"), told(716, "_cost")]
+    assert {signature(it) for it in after} == {"cuda | 716 cudaErrorMisalignedAddress | solver.solve"}
+    assert signature(told(716, solve="other")) != signature(told(716))
+    assert "solver._launch < solver.solve" in signature(told(9, "_launch"))  # the call itself is wrong, and is told at once
+
+
 def test_what_watches_a_solve_is_no_part_of_it() -> None:
     watched = OWN_STACK.replace('"/home/me/harness/worker.py"', '"/home/me/harness/sanitizer/inside.py"')
     assert signature(died(-11, faulthandler=watched)) == signature(died(-11, faulthandler=OWN_STACK))

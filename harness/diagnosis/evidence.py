@@ -49,6 +49,11 @@ class Evidence:
         """The solver's innermost frames, from faulthandler or the exception's traceback."""
         return frames.top(self._stack)
 
+    @property
+    def called(self) -> Frame | None:
+        """The outermost of the solver's frames: what was asked of it, at whatever moment it was looked at."""
+        return frames.entry(self._stack)
+
     @functools.cached_property
     def _stack(self) -> tuple[Frame, ...]:
         found = frames.from_faulthandler(self.outcome.faulthandler)

@@ -1,6 +1,7 @@
 """A name for a bug that is the same on every machine: kind, where (operation, kernel, source line, top frames), size, alignment.
 
 A hang is named by the stage and the function that was called: what that was at when its time was up is another thing each time.
+So is a CUDA error that a kernel left behind, which whoever calls CUDA next is told, one line after the launch or ten.
 No path, no line number of a Python frame, no address, no exit code of one system: Windows' 0xC0000005 and Linux' SIGSEGV in the
 same call have one signature. Two outcomes of one signature are taken for one bug.
 """
@@ -14,7 +15,6 @@ from typing import Any
 from harness import cudaerror
 from harness.diagnosis.evidence import Evidence
 from harness.diagnosis.faultclass import fault_class
-from harness.diagnosis.frames import entry, from_faulthandler
 from harness.outcome import Kind, Outcome
 
 MAX_LENGTH = 300
@@ -96,14 +96,15 @@ def _words(e: Evidence) -> tuple[str, ...]:
             return ("crash", fault_class(o), where)
         case Kind.CUDA_ERROR:
             code = o.cuda.code if o.cuda else 0
+            if o.cuda and o.cuda.sticky and e.called:
+                where = e.called.word
             return ("cuda", f"{code} {cudaerror.by_code(code).name}" if code else "unnamed", where)
         case Kind.RAISED:
             info = o.exception
             message = normal(info.message.partition("\n")[0])[:120] if info and ("Import" in info.type or not e.frames) else ""
             return ("raised", info.type if info else "?", where, message)
         case Kind.TIMEOUT:
-            called = entry(from_faulthandler(o.faulthandler))
-            return ("timeout", _stage(o.stage), called.word if called else no_frame)
+            return ("timeout", _stage(o.stage), e.called.word if e.called else no_frame)
         case Kind.SOLVER_STATUS:
             return () if o.expected else ("status", str(o.status), solver_word(o.solver))
         case Kind.OK:

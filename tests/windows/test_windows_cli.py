@@ -17,10 +17,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="Windows' own")
 
 ROOT = Path(__file__).parents[2]
 FAILS = """
+from harness.solvers import Solver
+
 def make():
-    def solve(problem, options):
+    def solve(problem, options, observe):
         raise RuntimeError("no pose today")
-    return solve
+    return Solver(solve, arrays="numpy", devices=("cpu",))
 """
 CASE = ROOT / "cases" / "degenerate-n-33"
 
@@ -42,6 +44,7 @@ def test_from_cases_to_a_report_with_native_and_a_solver_that_fails(tmp_path):
     for name in ("degenerate-n-33", "real-fr1-desk-0-8-ray"):
         assert (ends[name, "native"]["outcome"], ends[name, "native"]["expected"]) == ("OK", True)
         assert ends[name, "fails.py:make"]["outcome"] == "RAISED" and ends[name, "fails.py:make"]["expected"] is False
+        assert "no pose today" in ends[name, "fails.py:make"]["exception"]["message"]
     run = next((folder / "runs").glob("2*"))
     page = (run / "index.html").read_text(encoding="utf-8")
     assert "fails.py:make" in page and "real-fr1-desk-0-8-ray" in page

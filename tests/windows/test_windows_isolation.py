@@ -21,7 +21,7 @@ CASE = Path(__file__).parents[2] / "cases" / "degenerate-n-33"
 FAULTS = Path(__file__).with_name("faults_of_both.py")
 COLLISION = Path(__file__).parents[1] / "specimens" / "collision" / "solver.py"
 ON_WINE = os.name == "nt" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
-HANG_LIMIT_S = 45.0
+HANG_LIMIT_S = 5.0
 """The limit counts the child's start as well: 15 s on wine, when the machine is busy."""
 
 
