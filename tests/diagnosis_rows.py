@@ -108,7 +108,8 @@ def memory() -> list[Row]:
 
 
 FINDINGS = {
-    "misaligned": "misaligned", "out-of-bounds": "out-of-bounds", "use-after-free": "use-after-free", "race": "race",
+    "misaligned": "misaligned", "wrong-device": "wrong-device",
+    "out-of-bounds": "out-of-bounds", "use-after-free": "use-after-free", "race": "race",
     "use-before-allocation": "use-before-allocation", "double-free": "double-free", "leak": "leak",
         "device-exception": "device-exception",
     "stack-overflow": "device-stack-overflow", "barrier": "divergent-barrier", "uninitialized": "uninitialized",

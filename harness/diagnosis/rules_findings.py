@@ -16,7 +16,7 @@ from harness.sanitizer import words
 
 _STICKY_OF = {
     "misaligned": (716,), "out-of-bounds": (700, 719), "use-after-free": (700, 719), "stack-overflow": (719, 700, 714),
-    "barrier": (719,),
+    "wrong-device": (700, 719), "barrier": (719,),
 }  # fmt: skip
 """Which CUDA errors a finding explains. A result that is off, or a hang, may follow from any of them."""
 
@@ -35,6 +35,8 @@ class Sort:
 SORTS = (
     Sort("misaligned", "misaligned", "a misaligned access",
          "load by the element's own type, or make sure that every row starts at a multiple of the width of the load"),
+    Sort("wrong-device", "wrong-device", "a kernel that was handed memory of another GPU than its own",
+         "make the GPU of the tensors the current one round the launch: c10::cuda::CUDAGuard in C++, torch.cuda.device in Python"),
     Sort("out-of-bounds", "out-of-bounds", "an access outside every allocation",
          "check the index against the size{there}; an empty or odd size is the usual way there"),
     Sort("use-after-free", "use-after-free", "an access to memory that was given back",
@@ -99,10 +101,15 @@ def false_alarm(e: Evidence) -> Match | None:
 def sort_rule(sort: Sort) -> Callable[[Evidence], Match | None]:
     def match(e: Evidence) -> Match | None:
         seen = [(o, finding) for o in _witnesses(e, sort) for finding in o.findings if finding.get("kind") == sort.kind]
-        if not seen or (e.outcome.findings and _gravest(e.outcome.findings) != sort.kind):
+        if not seen:
             return None
         witness, finding = seen[0]
-        if witness is not e.outcome and not _explains(sort, e):
+        own = e.outcome.findings
+        if (
+            _gravest(own) != sort.kind and not _names_better(finding, own)
+            if own
+            else witness is not e.outcome and not _explains(sort, e)
+        ):
             return None
         quotes = tuple(quote for o, found in seen[:2] for quote in _quotes(o, [found]))
         there = " at that line" if words.place(finding) else ""
@@ -160,6 +167,14 @@ def _witnesses(e: Evidence, sort: Sort) -> Iterable[Outcome]:
     yield e.outcome
     # No fault on the GPU kills a process.
     yield from e.same_solver(tools=HOST_TOOLS if e.fault else (*DEVICE_TOOLS, *HOST_TOOLS))
+
+
+def _names_better(finding: Mapping[str, Any], own: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether it is the same access, seen where the places of the tensors are known: in the application's memory they are not."""
+    where = (finding.get("kernel"), words.place(finding))
+    return finding["kind"] == "wrong-device" and any(
+        it.get("kind") == "out-of-bounds" and (it.get("kernel"), words.place(it)) == where for it in own
+    )
 
 
 def _explains(sort: Sort, e: Evidence) -> bool:

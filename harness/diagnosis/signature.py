@@ -19,8 +19,8 @@ from harness.outcome import Kind, Outcome
 
 MAX_LENGTH = 300
 GRAVITY = (
-    "misaligned", "out-of-bounds", "use-after-free", "host-dereference", "stack-overflow", "race", "barrier", "uninitialized",
-    "undefined",
+    "misaligned", "wrong-device", "out-of-bounds", "use-after-free", "host-dereference", "stack-overflow", "race", "barrier",
+    "uninitialized", "undefined",
 )  # fmt: skip
 """Which of several findings an outcome is named after: what corrupts first, what follows from it later."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from harness.outcome import EXACT, POOL, Kind, Outcome
 from harness.sanitizer.finding import KEYS, Finding, finding
 from harness.sanitizer.hostlog import INVALID_ACCESS
+from harness.sanitizer.tools import CUDA_TOOLS
 from harness.worker_files import FAULT, MEMORY
 
 MAX_BYTES = 16 << 20
@@ -48,7 +49,7 @@ def with_memory(outcome: Outcome, folder: Path) -> Outcome:
     if outcome.memory == EXACT and (outcome.device or "").startswith("cuda") and outcome.tool == "none":
         notes.append("on a GPU, exact memory shows an access beside a tensor only to compute-sanitizer: add --tool memcheck")
     kind = Kind.FINDINGS if findings and outcome.kind in _ANSWERED else outcome.kind
-    told = tuple(_beside_a_tensor(found, document) for found in outcome.findings)
+    told = tuple(_against_tensors(found, document) for found in outcome.findings)
     values = outcome.values | ({"addresses_kept": kept} if kept else {})
     values |= {"repeatable": False} if document.get("repeatable") is False else {}
     return dataclasses.replace(
@@ -56,16 +57,26 @@ def with_memory(outcome: Outcome, folder: Path) -> Outcome:
     )  # fmt: skip
 
 
-def _beside_a_tensor(found: Finding, document: dict[str, Any]) -> Finding:
-    """A tool's finding of a fatal access, with the tensor it was beside: the tool keeps the signal to itself, not the address."""
-    if found["kind"] != INVALID_ACCESS or found["address"] is None:
+def _against_tensors(found: Finding, document: dict[str, Any]) -> Finding:
+    """A tool's finding with what this mode knows of it: where the tensors are."""
+    if found["address"] is None:
         return found
-    beside = _nearest(document, found["address"], found["direction"], found["tool"])
-    if beside is None:
-        return found
-    known = {name: found[name] for name in KEYS if name not in ("tool", "kind", "message", "signature", "address_mod_size")}
-    known |= {name: beside[name] for name in ("space", "nearest_allocation")}
-    return finding(found["tool"], beside["kind"], f"{beside['message']}: {found['message']}", **known)
+    if found["kind"] == INVALID_ACCESS:  # the tool keeps the signal to itself, not the address
+        beside = _nearest(document, found["address"], found["direction"], found["tool"])
+        return _retold(found, beside, f"{beside['message']}: {found['message']}") if beside else found
+    inside = [window for window in document.get("windows", []) if 0 <= found["address"] - window["address"] < window["size"]]
+    if found["kind"] == "out-of-bounds" and found["tool"] in CUDA_TOOLS and inside:
+        window = inside[0]
+        near = {"address": window["address"], "size": window["size"], "distance": 0}
+        known = {"kind": "wrong-device", "space": found["space"], "nearest_allocation": near}
+        return _retold(found, known, f"{found['message']}, and is in {' and '.join(window['tensors'])}: memory of another GPU")
+    return found
+
+
+def _retold(found: Finding, known: dict[str, Any], message: str) -> Finding:
+    kept = {name: found[name] for name in KEYS if name not in ("tool", "kind", "message", "signature", "address_mod_size")}
+    kept |= {name: known[name] for name in ("space", "nearest_allocation")}
+    return finding(found["tool"], known["kind"], message, **kept)
 
 
 def _words(kept: dict[str, str]) -> str:

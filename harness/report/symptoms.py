@@ -13,6 +13,7 @@ from harness.report.words import UNEXPECTED_POSE, WRONG_POSE, WRONG_RESULT, labe
 _FINDINGS = {
     "misaligned": "misaligned access", "out-of-bounds": "access out of bounds", "use-after-free": "use after free",
     "host-dereference": "access to device memory from the host", "stack-overflow": "stack overflow", "race": "data race",
+    "wrong-device": "access to another GPU's memory",
     "barrier": "divergent barrier", "uninitialized": "read of uninitialized memory", "undefined": "undefined behaviour",
 }  # fmt: skip
 _WORDS = {WRONG_POSE: "wrong pose", WRONG_RESULT: "wrong result", UNEXPECTED_POSE: "unexpected pose"}
