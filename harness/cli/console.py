@@ -20,6 +20,7 @@ from harness import loading
 from harness.commandline import command_line
 from harness.diagnosis.ofrun import unreproduced_of
 from harness.outcome import Kind, Outcome
+from harness.report.words import judgement
 from harness.run import Run
 from harness.specimens import Found
 
@@ -101,11 +102,13 @@ def summary(run: Run, *, rows: bool) -> None:
     if lost:
         more = f"the same holds for {len(lost) - _SHOWN} more; " if len(lost) > _SHOWN else ""
         out.print(f"  {more}their causes: {escape(command_line(['python', '-m', 'harness', 'diagnose', str(run.folder)]))}")
-    expected = sum(o.expected is True for o in run.outcomes)
-    failed = sum(o.expected is False for o in run.outcomes)
-    text = f"{expected} of {len(run.outcomes)} as expected, {failed} not"
+    judged = [o for o in run.outcomes if judgement(o) is not None]
+    failed = sum(o.expected is False for o in judged)
+    baseline = sum(o.expected is not None for o in run.outcomes) - len(judged)
+    text = f"{len(judged) - failed} of {len(judged)} as expected, {failed} not"
     text += f", {len(unjudged)} not judged" if unjudged else ""
-    text += f", {len(run.outcomes) - expected - failed - len(unjudged)} not run"
+    text += f", {baseline} of a baseline that is not judged" if baseline else ""
+    text += f", {sum(o.kind is Kind.UNAVAILABLE for o in run.outcomes)} not run"
     out.print(f"[{'red' if failed else 'green'}]{text}[/]")
 
 
@@ -135,7 +138,7 @@ def _row(o: Outcome) -> list[str]:
     against = (o.parity or {}).get("oracle") or {}
     d_sigma = f"{float(against['d_sigma']):.2g}" if "d_sigma" in against else ""
     colour = _COLOURS.get(o.kind, "red")
-    word = {True: "yes", False: "[red]no[/]", None: ""}[o.expected]
+    word = {True: "yes", False: "[red]no[/]", None: ""}[judgement(o)]
     detail = o.status or (o.exit.name if o.exit and o.exit.crashed else o.exception.type if o.exception else "")
     seconds = "" if o.solve_seconds is None else f"{1000 * o.solve_seconds:.1f} ms"
     ended = [f"[{colour}]{o.kind.value}[/]", escape(detail), str(o.iterations or ""), d_sigma, seconds, word]
