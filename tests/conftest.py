@@ -16,6 +16,8 @@ from tum_sequence import write_sequence
 from harness.case import Case
 from harness.casefile import write_case
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # where it is set, each of the hundreds of children would compile the harness anew
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Case:

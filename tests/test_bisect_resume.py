@@ -135,6 +135,7 @@ def test_ctrl_c_leaves_no_work_tree_and_no_process_behind(tmp_path, shas, files)
 
 
 @POSIX
+@pytest.mark.slow
 def test_cut_off_between_search_and_replay_only_the_replay_is_made(tmp_path, shas):
     first = start(tmp_path)
     deadline = time.monotonic() + 120

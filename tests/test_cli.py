@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import shutil
@@ -133,6 +134,15 @@ def test_runs_from_any_folder(tmp_path):
     argv = [sys.executable, "-c", program, "replay", str(ROOT / "cases" / "degenerate-n-33"), "--solver", "torch", "--out", "runs"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+def test_the_version_is_that_of_the_package():
+    done = harness("--version")
+    try:
+        version = importlib.metadata.version("sim3solve")
+    except importlib.metadata.PackageNotFoundError:  # where only its folder is on the path
+        version = "not installed: run from its sources"
+    assert (done.returncode, done.stdout) == (0, f"{version}\n")
 
 
 def test_the_parent_never_imports_torch(tmp_path):

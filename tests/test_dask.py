@@ -69,6 +69,7 @@ def files(run: Run) -> dict[str, set[str]]:
     return {job.name: {file.name for file in job.iterdir()} for job in (run.folder / "jobs").iterdir() if job.is_dir()}
 
 
+@pytest.mark.slow
 def test_the_run_equals_a_local_one_and_each_case_travels_once(two: Cluster, tmp_path, monkeypatch):
     given: Counter[str] = Counter()
     hand_out = cargo.hand_out

@@ -61,6 +61,7 @@ def test_a_scheduler_that_is_not_there_is_said_before_anything_is_run(tmp_path):
     assert not list(tmp_path.glob("*/outcomes/*"))
 
 
+@pytest.mark.slow
 def test_a_cluster_without_workers_is_given_up_and_a_task_that_kills_them_is_too(tmp_path, caplog):
     with cluster(tmp_path, workers=0, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as made:
         executor = DaskExecutor(made.address, no_workers_s=1.5)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fake_checkout
 import pytest
@@ -160,10 +161,15 @@ def sandbox(folder: Path, page: Path, made: Path) -> dict[str, str]:
     return {"PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
 
 
+def runnable() -> list[Any]:
+    """The pages that have a command to run. Those that a reader does not follow from top to bottom take as long as all others."""
+    pages = [page for page in PAGES if any(not it.not_run for it in commands(page))]
+    first = ("README", "tutorial", "case-study", "recording")
+    return [pytest.param(page, id=page.name, marks=() if page.name.startswith(first) else pytest.mark.slow) for page in pages]
+
+
 @posix
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(not it.not_run for it in commands(page))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", runnable())
 def test_the_commands_of_a_page_run(page, made, tmp_path):
     """In order, so that what one writes the next may read. Exit code 1 says that a failure was found, which most pages want."""
     variables = sandbox(tmp_path, page, made)

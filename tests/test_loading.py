@@ -133,10 +133,16 @@ def test_many_that_want_to_load_one_solver_take_turns_until_it_is_loaded():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["harness", "fuzz", "cases/degenerate-n-33", "--executions", "128"], "128 executions, 0 finds"),
+        pytest.param(
+            ["harness", "fuzz", "cases/degenerate-n-33", "--executions", "128"], "128 executions, 0 finds", marks=pytest.mark.slow
+        ),
         (["harness", "minimize", "cases/degenerate-n-33", "--solver", "native", "--jobs", "2"], "healthy: the case does not fail"),
         (["harness", "replay", "cases/degenerate-n-33", "--solver", "native@.", "--bisect-exit"], "1 of 1 as expected"),
-        (["pytest", "-p", "no:cacheprovider", "cases", "--case", "degenerate-n-33", "--solver", "native"], "1 passed"),
+        pytest.param(
+            ["pytest", "-p", "no:cacheprovider", "cases", "--case", "degenerate-n-33", "--solver", "native"],
+            "1 passed",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["fuzz", "minimize", "bisect-exit", "pytest"],
 )

@@ -21,6 +21,7 @@ from harness.minimize.result import EXPECTED, HEALTHY, MINIMIZED, NOT_SHOWN
 ROOT = Path(__file__).parent.parent
 CASES = ROOT / "cases"
 posix = pytest.mark.skipif(os.name == "nt", reason="a fatal access becomes an exception of ctypes' on Windows")
+SLOW = pytest.mark.slow
 BIG = 196608
 AROUND = 3 + 3 + 30
 """Runs besides those for points: the whole case, the smaller one, and iterations and values at most."""
@@ -85,8 +86,9 @@ def test_three_iterations_and_no_more(tmp_path):
 @pytest.mark.parametrize(
     ("solver", "tensor", "spec", "kept"),
     [
-        ("strided", "Xf", {"stride": (6, 2)}, lambda spec: spec.stride[1] == 2 and spec.storage_offset == 0),
-        ("strided", "Xf", {"stride": (1, 2000)}, lambda spec: spec.stride == (1, 2000)),
+        pytest.param("strided", "Xf", {"stride": (6, 2)},
+                     lambda spec: spec.stride[1] == 2 and spec.storage_offset == 0, marks=SLOW),
+        pytest.param("strided", "Xf", {"stride": (1, 2000)}, lambda spec: spec.stride == (1, 2000), marks=SLOW),
         ("gapped", "Xk", {"stride": (4, 1)}, lambda spec: spec.stride == (4, 1) and spec.data_ptr_mod_512 == 0),
         ("misaligned", "Xk", {"storage_offset": 5, "data_ptr_mod_512": 20},
          lambda spec: spec.data_ptr_mod_512 == 20 and spec.storage_offset == 0 and spec.stride == (3, 1)),
@@ -190,6 +192,7 @@ def test_the_batch_of_an_operation(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_a_calibrated_case(tmp_path):
     result = run(CASES / "synthetic-room-calib", "at_least_33", tmp_path / "out")
     small = read_case(result.case)
@@ -205,6 +208,7 @@ def test_what_does_not_fail_is_said(tmp_path):
     assert json.loads((tmp_path / "out" / "minimize.json").read_text())["state"] == HEALTHY
 
 
+@pytest.mark.slow
 def test_what_fails_as_the_case_expects_is_said_and_minimized_when_asked_for(tmp_path):
     case = CASES / "degenerate-nan-valid"
     result = run(case, "reference", tmp_path / "out")

@@ -140,7 +140,7 @@ def test_a_death_that_an_earlier_rung_caused_is_not_put_on_the_later_one(tmp_pat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a new interpreter for every process has no forks to lose")
 @pytest.mark.parametrize(
     ("fault", "how"),
-    [("kills_its_parent", "dies of SIGKILL"), ("prints_without_end", "prints without end")],
+    [("kills_its_parent", "dies of SIGKILL"), pytest.param("prints_without_end", "prints without end", marks=pytest.mark.slow)],
 )
 def test_when_the_process_that_forks_is_lost_its_forks_results_are_not(tmp_path, monkeypatch, fault, how):
     monkeypatch.setattr("harness.process.MAX_OUTPUT_BYTES", 2 << 20)

@@ -203,7 +203,7 @@ def test_what_a_solver_calls_itself_or_prints_is_only_text(page: Any, report: st
     assert any(HOSTILE in it.inner_text() for it in page.query_selector_all("article pre"))
 
 
-@pytest.mark.parametrize("one_file", [False, True])
+@pytest.mark.parametrize("one_file", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_thousand_outcomes_are_filtered_at_once(page: Any, tmp_path: Path, one_file: bool) -> None:
     outcomes = [made.solved(f"case-{i:03}", solver, i % 11) for i in range(500) for solver in (*made.SOLVERS, "mine.py:fast")]
     file = write_report(made.write_run(tmp_path / "run", outcomes), one_file=one_file)

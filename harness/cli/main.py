@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -34,6 +35,24 @@ app = typer.Typer(
     help="Find out why a SLAM tracker's pose solver died or gave a wrong pose: replay recorded inputs through every solver, each "
     "in a process of its own, and report what broke. Exit code: 0 as expected, 1 a failure was found, 2 wrong use.",
 )  # fmt: skip
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        try:
+            typer.echo(importlib.metadata.version("sim3solve"))
+        except importlib.metadata.PackageNotFoundError:
+            typer.echo("not installed: run from its sources")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    pass
+
+
 app.add_typer(case.app, name="case")
 app.add_typer(importing.app, name="import")
 app.command("audit", epilog=audit.EXAMPLES)(audit.command)
