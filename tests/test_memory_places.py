@@ -178,6 +178,32 @@ def test_a_tool_that_keeps_the_signal_to_itself_gives_the_address(tmp_path, told
     assert found["message"] == message and found["where"] == known["where"] and set(found) == set(KEYS)
 
 
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"address": 0x1010, "size": 4}, "wrong-device"),
+        ({"address": 0x1010, "size": 16}, "wrong-device"),
+        ({"address": 0x1014, "size": 16}, "out-of-bounds"),  # begins inside, ends past it
+        ({"address": 0x1020, "size": 4}, "out-of-bounds"),
+        ({"address": 0xFFC, "size": 4}, "out-of-bounds"),
+        ({"address": 0x1010, "size": 4, "kind": "misaligned"}, "misaligned"),
+        ({"address": None, "size": 4}, "out-of-bounds"),
+    ],
+)
+def test_memory_that_is_there_and_yet_out_of_bounds_is_another_gpus(tmp_path, told, kind):
+    document = {"mode": "exact", "attempt": "end", "windows": [WINDOW | {"guarded": False}], "findings": [], "notes": []}
+    known = {
+        "kind": "out-of-bounds",
+        "message": "Invalid __global__ read",
+        "space": "global",
+        "direction": "read",
+        "count": 7,
+    } | told
+    outcome = left(tmp_path, document, b"", tool="memcheck", tool_state="findings", findings=(finding("memcheck", **known),))
+    (found,) = outcome.findings
+    assert (found["kind"], found["count"], "in Xf" in found["message"]) == (kind, 7, kind == "wrong-device")
+
+
 def test_windows_tells_the_address_in_an_exception(tmp_path):
     document = {"mode": "exact", "attempt": "end", "windows": [WINDOW], "findings": [], "notes": []}
     error = ExceptionInfo("OSError", "exception: access violation writing 0x0000000000001020", "")

@@ -42,7 +42,7 @@ def test_an_access_inside_a_tensor_that_memcheck_calls_out_of_bounds_is_another_
     (found,) = outcome.findings
     assert (found["kind"], found["space"], found["direction"], found["size"]) == ("wrong-device", "global", "read", 4)
     assert found["nearest_allocation"] == {"address": found["address"] - 8192, "size": 12288 * 12, "distance": 0}
-    assert found["message"].endswith("is out of bounds, and is in Xf: memory of another GPU")
+    assert found["message"].endswith("is out of bounds, and is in Xf: memory of another GPU or context")
     assert found["where"]["line"] == 103 and found["kernel"] == "specimen_copy"
 
 

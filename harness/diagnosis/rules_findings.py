@@ -35,7 +35,7 @@ class Sort:
 SORTS = (
     Sort("misaligned", "misaligned", "a misaligned access",
          "load by the element's own type, or make sure that every row starts at a multiple of the width of the load"),
-    Sort("wrong-device", "wrong-device", "a kernel that was handed memory of another GPU than its own",
+    Sort("wrong-device", "wrong-device", "a kernel that was handed memory of another GPU, or of another context, than its own",
          "make the GPU of the tensors the current one round the launch: c10::cuda::CUDAGuard in C++, torch.cuda.device in Python"),
     Sort("out-of-bounds", "out-of-bounds", "an access outside every allocation",
          "check the index against the size{there}; an empty or odd size is the usual way there"),
@@ -101,16 +101,9 @@ def false_alarm(e: Evidence) -> Match | None:
 def sort_rule(sort: Sort) -> Callable[[Evidence], Match | None]:
     def match(e: Evidence) -> Match | None:
         seen = [(o, finding) for o in _witnesses(e, sort) for finding in o.findings if finding.get("kind") == sort.kind]
-        if not seen:
+        if not seen or not _is_about(sort, e, seen[0][1]):
             return None
         witness, finding = seen[0]
-        own = e.outcome.findings
-        if (
-            _gravest(own) != sort.kind and not _names_better(finding, own)
-            if own
-            else witness is not e.outcome and not _explains(sort, e)
-        ):
-            return None
         quotes = tuple(quote for o, found in seen[:2] for quote in _quotes(o, [found]))
         there = " at that line" if words.place(finding) else ""
         return Match(
@@ -167,6 +160,12 @@ def _witnesses(e: Evidence, sort: Sort) -> Iterable[Outcome]:
     yield e.outcome
     # No fault on the GPU kills a process.
     yield from e.same_solver(tools=HOST_TOOLS if e.fault else (*DEVICE_TOOLS, *HOST_TOOLS))
+
+
+def _is_about(sort: Sort, e: Evidence, finding: Mapping[str, Any]) -> bool:
+    """Whether what is wrong with this outcome is that finding, be it its own or one of another run."""
+    own = e.outcome.findings
+    return _gravest(own) == sort.kind or _names_better(finding, own) if own else _explains(sort, e)
 
 
 def _names_better(finding: Mapping[str, Any], own: Iterable[Mapping[str, Any]]) -> bool:

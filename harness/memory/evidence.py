@@ -64,13 +64,21 @@ def _against_tensors(found: Finding, document: dict[str, Any]) -> Finding:
     if found["kind"] == INVALID_ACCESS:  # the tool keeps the signal to itself, not the address
         beside = _nearest(document, found["address"], found["direction"], found["tool"])
         return _retold(found, beside, f"{beside['message']}: {found['message']}") if beside else found
-    inside = [window for window in document.get("windows", []) if 0 <= found["address"] - window["address"] < window["size"]]
+    inside = [window for window in document.get("windows", []) if _is_inside(found, window)]
     if found["kind"] == "out-of-bounds" and found["tool"] in CUDA_TOOLS and inside:
         window = inside[0]
         near = {"address": window["address"], "size": window["size"], "distance": 0}
         known = {"kind": "wrong-device", "space": found["space"], "nearest_allocation": near}
-        return _retold(found, known, f"{found['message']}, and is in {' and '.join(window['tensors'])}: memory of another GPU")
+        return _retold(
+            found, known, f"{found['message']}, and is in {' and '.join(window['tensors'])}: memory of another GPU or context"
+        )
     return found
+
+
+def _is_inside(found: Finding, window: dict[str, Any]) -> bool:
+    """With its last byte, too: a wide access may begin inside and be out of bounds all the same."""
+    start = int(found["address"]) - int(window["address"])
+    return start >= 0 and start + int(found["size"] or 1) <= int(window["size"])
 
 
 def _retold(found: Finding, known: dict[str, Any], message: str) -> Finding:
