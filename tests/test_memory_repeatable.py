@@ -14,6 +14,7 @@ from harness.layout import POISON, arrays
 from harness.memory import agreement, poison, trials
 from harness.memory.arena import AFTER, BEFORE, Arena, HostArena
 from harness.memory.book import Book
+from sim3solve.driver import CudaError
 
 NAN = float("nan")
 
@@ -129,3 +130,29 @@ def test_a_search_is_cut_short_when_its_time_is_up(look):
 def test_two_places_that_give_two_results_every_time_are_said(look):
     book, _ = look("exact", lambda arena: 1.0 + arena.name.startswith("end"))
     assert [note for note in book.notes if "two places of the same inputs" in note] and not book.findings
+
+
+@pytest.mark.parametrize("mode", ["exact", "poison"])
+def test_a_gpu_that_died_of_the_solve_is_not_asked_what_was_written(tmp_path, monkeypatch, mode):
+    """It answers with the error of the solve, which came back in place of the solver's own exception."""
+    case = make_case()
+
+    def touched(*_: Any) -> Any:
+        raise CudaError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
+
+    def run(result: dict[str, Any]) -> tuple[dict[str, Any], Book]:
+        book = Book(tmp_path, mode, case.document.tensors)
+
+        def attempt(arena: Arena) -> dict[str, Any]:
+            arrays(case, arena.allocate)
+            book.placed(arena)
+            return result
+
+        return trials.run(tmp_path, book, attempt, HostArena, on_gpu=mode == "exact", until=float("inf")), book
+
+    monkeypatch.setattr("harness.memory.arena.touched", touched)
+    died = {"exception": {"type": "AcceleratorError", "message": "CUDA error: an illegal memory access", "traceback": ""}}
+    result, book = run(died)
+    assert result is died and any("cannot be looked at: CUDA_ERROR_ILLEGAL_ADDRESS" in note for note in book.notes)
+    with pytest.raises(CudaError):  # nobody else was told of it
+        run({"status": "CONVERGED", "T_CkCf": [1.0] * 8})

@@ -14,6 +14,7 @@ import pytest
 
 from harness.diagnosis.documents import Documents
 from harness.diagnosis.ofrun import Diagnosed, diagnosed_run
+from harness.diagnosis.signature import signature
 from harness.memory.evidence import with_memory
 from harness.run import Run, read_run
 
@@ -59,3 +60,10 @@ def test_without_the_places_of_the_tensors_it_stays_what_the_tool_called_it(run:
     pool = dataclasses.replace(run, outcomes=tuple(o for o in run.outcomes if o.how == "memcheck"))
     (bug,) = diagnosed_run(pool, Documents()).bugs
     assert bug.diagnosis.cause == "out-of-bounds"
+
+
+def test_an_error_that_only_the_harness_was_told_of_has_none_of_its_frames(run: Run) -> None:
+    """That run was of a harness that asked the dead GPU what had been written, and took its answer for the solver's."""
+    (outcome,) = (o for o in run.outcomes if o.how == "none+exact")
+    assert outcome.exception is not None and "in looked_at" in outcome.exception.traceback
+    assert signature(outcome) == "cuda | 700 cudaErrorIllegalAddress | written of gpu_host.py:wrong_device"

@@ -11,6 +11,8 @@ _OURS = re.compile(r"(^|/)harness/(worker|solvers|supervisor|__main__|adapters/(
 """What calls a solver: nothing outside of it is the solver's."""
 _WRAPPERS = re.compile(r"(^|/)harness/(adapters/iterations|record/methods)\.py$")
 """What stands between a tracker's own calls, to see them: with the solver's on both sides of it."""
+_OUTSIDE = re.compile(r"(^|/)harness/memory/\w+\.py$")
+"""What looks at the memory when a solve has ended: it is above no solver, and what it meets is no call of one."""
 _NOISE = re.compile(r"(^|/)(torch|importlib|concurrent|multiprocessing)/|^<frozen |(^|/)(threading|runpy)\.py$|^<string>$")
 _TOP = 3
 
@@ -70,6 +72,8 @@ def _of_solver(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
             break
         if not _WRAPPERS.search(frame.file):
             solver.append(frame)
+    if any(_OUTSIDE.search(frame.file) for frame in solver):
+        return ()
     return tuple(frame for frame in solver if not _NOISE.search(frame.file)) or tuple(solver)
 
 

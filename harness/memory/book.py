@@ -14,6 +14,7 @@ from harness.memory.agreement import NOT_REPEATABLE, Result, words
 from harness.memory.arena import Arena
 from harness.sanitizer.finding import Finding
 from harness.worker_files import MEMORY
+from sim3solve.driver import CudaError
 
 Attempt = Callable[[Arena], dict[str, Any]]
 """Rebuilds the tensors in the arena, calls ``Book.placed``, solves once, and returns the result, an exception being one too."""
@@ -41,15 +42,25 @@ class Book:
         self._windows = windows
         self.write(arena.name)
 
-    def looked_at(self, arena: Arena) -> None:
-        """Take up what the solve has written. Of two attempts the one that shows more is kept: some bytes may be what was there."""
-        found, notes = arenas.touched(arena, self.specs, self.mode)
+    def looked_at(self, arena: Arena, result: Result) -> Result:
+        """Take up what its solve has written. A GPU that died of it cannot be asked, and the result says why it died.
+
+        Of two attempts the one that shows more is kept: some bytes may be what was there.
+        """
+        try:
+            found, notes = arenas.touched(arena, self.specs, self.mode)
+        except CudaError as error:
+            if "exception" not in result:
+                raise
+            self.note(f"what was written beside its tensors cannot be looked at: {error}")
+            return result
         for place, written in found.items():
             before = self._written.get(place)
             if before is None or before["size"] < written["size"]:
                 self._written[place] = written
         for note in notes:
             self.note(note)
+        return result
 
     def note(self, text: str) -> None:
         if text and text not in self.notes:

@@ -80,8 +80,7 @@ def _solve(book: Book, attempt: Attempt, make: MakeArena, filling: Filling) -> R
         heap.fill_torch(False)
     if not filled:
         book.note("memory that the solver takes for itself is not filled on this system, but for torch's")
-    book.looked_at(arena)
-    return result
+    return book.looked_at(arena, result)
 
 
 def _culprits(

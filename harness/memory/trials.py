@@ -38,17 +38,13 @@ def run(folder: Path, book: Book, attempt: Attempt, make: MakeArena, *, on_gpu: 
 
 def _exact_on_gpu(book: Book, attempt: Attempt, make: MakeArena) -> Result:
     arena = make("its tensors in allocations of their own")
-    result = attempt(arena)
-    book.looked_at(arena)
-    return result
+    return book.looked_at(arena, attempt(arena))
 
 
 def _exact(book: Book, attempt: Attempt, make: MakeArena, until: float) -> Result:
     def solve(side: str) -> Result:
         arena = make(f"{side} of each window against a guard page", side=side)
-        result = attempt(arena)
-        book.looked_at(arena)
-        return result
+        return book.looked_at(arena, attempt(arena))
 
     ways = [functools.partial(solve, side) for side in (START, END)]
     results: list[Result] = []
