@@ -94,7 +94,10 @@ def write_history(folder: Path, planted: Mapping[int, Edit | Sequence[Edit]], n:
         outside = k % 5 == 4 and k not in planted
         if not outside:
             files["startup.py"] = package()["startup.py"] + f"# edit {k}\n"
-        now = {f"sim3solve/{path}": text for path, text in files.items()} | {"notes.txt": f"{k if outside else 0}\n"}
+        now = {f"sim3solve/{path}": text for path, text in files.items()} | {
+            "notes.txt": f"{k if outside else 0}\n",
+            ".gitignore": "__pycache__/\n",
+        }
         stream.append(_commit(k, {path: text for path, text in now.items() if written.get(path) != text}))
         written = now
     subprocess.run(["git", "fast-import", "--quiet"], cwd=folder, input=b"".join(stream), check=True)
