@@ -20,7 +20,7 @@ from harness import loading
 from harness.commandline import command_line
 from harness.diagnosis.ofrun import unreproduced_of
 from harness.outcome import Kind, Outcome
-from harness.report.words import judgement
+from harness.report.words import counted, judgement
 from harness.run import Run
 from harness.specimens import Found
 
@@ -102,14 +102,12 @@ def summary(run: Run, *, rows: bool) -> None:
     if lost:
         more = f"the same holds for {len(lost) - _SHOWN} more; " if len(lost) > _SHOWN else ""
         out.print(f"  {more}their causes: {escape(command_line(['python', '-m', 'harness', 'diagnose', str(run.folder)]))}")
-    judged = [o for o in run.outcomes if judgement(o) is not None]
-    failed = sum(o.expected is False for o in judged)
-    baseline = sum(o.expected is not None for o in run.outcomes) - len(judged)
-    text = f"{len(judged) - failed} of {len(judged)} as expected, {failed} not"
+    n = counted(run.outcomes)
+    text = f"{n.judged - n.failed} of {n.judged} as expected, {n.failed} not"
     text += f", {len(unjudged)} not judged" if unjudged else ""
-    text += f", {baseline} of a baseline that is not judged" if baseline else ""
-    text += f", {sum(o.kind is Kind.UNAVAILABLE for o in run.outcomes)} not run"
-    out.print(f"[{'red' if failed else 'green'}]{text}[/]")
+    text += f", {n.baseline} of a baseline that is not judged" if n.baseline else ""
+    text += f", {n.not_run} not run"
+    out.print(f"[{'red' if n.failed else 'green'}]{text}[/]")
 
 
 def specimens(found: Found) -> None:

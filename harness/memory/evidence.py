@@ -64,15 +64,15 @@ def _against_tensors(found: Finding, document: dict[str, Any]) -> Finding:
     if found["kind"] == INVALID_ACCESS:  # the tool keeps the signal to itself, not the address
         beside = _nearest(document, found["address"], found["direction"], found["tool"])
         return _retold(found, beside, f"{beside['message']}: {found['message']}") if beside else found
-    inside = [window for window in document.get("windows", []) if _is_inside(found, window)]
-    if found["kind"] == "out-of-bounds" and found["tool"] in CUDA_TOOLS and inside:
-        window = inside[0]
-        near = {"address": window["address"], "size": window["size"], "distance": 0}
-        known = {"kind": "wrong-device", "space": found["space"], "nearest_allocation": near}
-        return _retold(
-            found, known, f"{found['message']}, and is in {' and '.join(window['tensors'])}: memory of another GPU or context"
-        )
-    return found
+    if found["kind"] != "out-of-bounds" or found["tool"] not in CUDA_TOOLS:
+        return found
+    window = next((window for window in document.get("windows", []) if _is_inside(found, window)), None)
+    if window is None:
+        return found
+    near = {"address": window["address"], "size": window["size"], "distance": 0}
+    known = {"kind": "wrong-device", "space": found["space"], "nearest_allocation": near}
+    names = " and ".join(window["tensors"])
+    return _retold(found, known, f"{found['message']}, and is in {names}: memory of another GPU or context")
 
 
 def _is_inside(found: Finding, window: dict[str, Any]) -> bool:

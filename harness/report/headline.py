@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.diagnosis.ofrun import Diagnosed
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count
-from harness.report.words import how_words, judgement
+from harness.report.words import Counts, counted, how_words
 from harness.run import Run
 
 _RECORDINGS = 3
@@ -40,16 +40,15 @@ def headline(found: Diagnosed, aside: str = "", *, missed: bool = False, doubtfu
     """
     run = found.run
     tried = [outcome for outcome in run.outcomes if outcome.kind is not Kind.UNAVAILABLE]
-    judged = [outcome for outcome in run.outcomes if judgement(outcome) is not None]
-    failures = sum(outcome.expected is False for outcome in judged)
+    n = counted(run.outcomes)
     unjudged = Counter(outcome.kind.value for outcome in tried if outcome.expected is None)
     pending = len(pending_tasks(run))
     swept = [sweep for sweep in found.sweeps if sweep.answered]
     elsewhere = sum(bool(sweep.elsewhere) for sweep in swept)
-    doubtful = doubtful or bool(unjudged or pending or found.unreproduced) or not (judged and run.finished)
-    state = "bad" if failures or missed or elsewhere else "unsure" if doubtful else "good"
+    doubtful = doubtful or bool(unjudged or pending or found.unreproduced) or not (n.judged and run.finished)
+    state = "bad" if n.failed or missed or elsewhere else "unsure" if doubtful else "good"
     asides = (*filter(None, [aside]), *_recordings(found.unreproduced), *_asides(run, unjudged, pending))
-    return Headline(state, _text(run.outcomes, len(judged), failures, elsewhere, len(swept)), asides, _not_run(run))
+    return Headline(state, _text(run.outcomes, n, elsewhere, len(swept)), asides, _not_run(run))
 
 
 def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
@@ -58,22 +57,22 @@ def pending_tasks(run: Run) -> list[tuple[str, str, str]]:
     return [(case, solver, tool) for case, solver, tool in run.plan.get("tasks", []) if (case, solver, tool) not in done]
 
 
-def _text(outcomes: Sequence[Outcome], judged: int, failures: int, elsewhere: int, swept: int) -> str:
+def _text(outcomes: Sequence[Outcome], n: Counts, elsewhere: int, swept: int) -> str:
     """How many of what, and what became of all of them: the numbers add up to the outcomes of the run. ``elsewhere`` of ``swept``
     sweeps found a fault in a layout that is not the recorded one."""
-    if not judged:
+    if not n.judged:
         return "Nothing has been judged"
     size = f"{count(len({it.case for it in outcomes}), 'case')} \u00d7 {count(len({it.solver for it in outcomes}), 'solver')}"
     ways = dict.fromkeys(how_words(it.how) for it in outcomes if it.how != "none")
     if ways:
         size += (", also" if any(it.how == "none" for it in outcomes) else "") + " under " + ", ".join(ways)
     parts = (
-        [f"{judged - failures} of {judged} as expected", count(failures, "failure")] if failures else [f"all {judged} as expected"]
+        [f"{n.judged - n.failed} of {n.judged} as expected", count(n.failed, "failure")]
+        if n.failed
+        else [f"all {n.judged} as expected"]
     )
-    not_run = sum(it.kind is Kind.UNAVAILABLE for it in outcomes)
-    baseline = sum(it.expected is not None and judgement(it) is None for it in outcomes)
-    parts += [f"{baseline} of a baseline that is not judged"] if baseline else []
-    parts += [f"{not_run} not run here"] if not_run else []
+    parts += [f"{n.baseline} of a baseline that is not judged"] if n.baseline else []
+    parts += [f"{n.not_run} not run here"] if n.not_run else []
     if not elsewhere:
         return f"{size}: {', '.join(parts)}"
     return f"{size}: as recorded {', '.join(parts)}; in other layouts {elsewhere} of {swept} fault{'s' if elsewhere == 1 else ''}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from harness.outcome import Kind, Outcome
 from harness.report.text import clean, count, number, shorten
@@ -37,6 +38,26 @@ _MEMORY = {"exact": "exact allocations", "poison": "poisoned memory"}
 def judgement(outcome: Outcome) -> bool | None:
     """Whether it is as its case expects. None where nobody judges: what could not be tried, and a baseline that ran."""
     return outcome.expected if outcome.judged or outcome.expected is False else None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``failed`` of ``judged`` were not as expected; ``baseline`` ran and nobody judges it; ``not_run`` could not be tried."""
+
+    judged: int
+    failed: int
+    baseline: int
+    not_run: int
+
+
+def counted(outcomes: Sequence[Outcome]) -> Counts:
+    judged = [outcome for outcome in outcomes if judgement(outcome) is not None]
+    return Counts(
+        len(judged),
+        sum(outcome.expected is False for outcome in judged),
+        sum(outcome.expected is not None for outcome in outcomes) - len(judged),
+        sum(outcome.kind is Kind.UNAVAILABLE for outcome in outcomes),
+    )
 
 
 def mark(outcome: Outcome) -> str:
